@@ -1,0 +1,82 @@
+package federation
+
+import (
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+)
+
+// Discovery says how a peer's keys are found.
+// The zero Discovery finds none.
+type Discovery string
+
+const (
+	// Auto reads OpenID Connect metadata, then RFC 8414 metadata, at the issuer.
+	Auto Discovery = "auto"
+	// AtURI reads the key set at Peer.JWKSURI without any metadata.
+	AtURI Discovery = "jwks_uri"
+	// Static uses the key set in Peer.JWKS and never the network.
+	Static Discovery = "static"
+)
+
+// Peer is one issuer as the registry's snapshot describes it: an identity
+// provider, another domain's authorization server, a client that signs its own
+// assertions, or this broker itself. A Peer is a value: it may be copied and
+// must not be changed once it was used.
+type Peer struct {
+	// Name labels errors, health and metrics. It is a registered name.
+	Name string
+	// Fingerprint identifies the content of all fields below, for all time: key
+	// sets are cached by it. Two peers with one Fingerprint are the same peer.
+	Fingerprint string
+	// Issuer is compared with iss byte for byte. It is required.
+	Issuer string
+
+	Discovery Discovery
+	// JWKSURI is where the keys are when Discovery is AtURI.
+	JWKSURI string
+	// JWKS is the key set, as JSON, when Discovery is Static.
+	JWKS []byte
+	// JWKSHosts are hosts, besides the issuer's, that the discovered jwks_uri
+	// may be on.
+	JWKSHosts []string
+	// Algorithms are the signature algorithms accepted from this peer.
+	// None are accepted when it is empty.
+	Algorithms []jose.SignatureAlgorithm
+	// Pins, when there are any, are the only keys accepted.
+	Pins []Pin
+
+	// Leeway is granted on exp. On a future iat or nbf at most 10 s are.
+	Leeway time.Duration
+	// MaxTokenAge bounds now - iat. Zero accepts no token that bears an iat and
+	// none that lacks it.
+	MaxTokenAge time.Duration
+}
+
+// Pin is a key that is expected, by its RFC 7638 SHA-256 thumbprint in
+// base64url, within a window. A zero bound is open.
+type Pin struct {
+	Thumbprint string
+	NotBefore  time.Time
+	NotAfter   time.Time
+}
+
+// Want is what the caller requires of a token beyond the peer's record.
+// The zero Want accepts nothing.
+type Want struct {
+	// Types are the header typ values that are acceptable, in lower case and
+	// without the "application/" prefix. An empty string in the list accepts a
+	// header without typ.
+	Types []string
+	// Audiences are the values of which aud must hold at least one.
+	Audiences []string
+	// SharedAudience accepts an aud that holds other values besides.
+	SharedAudience bool
+	// MaxLife bounds exp - iat (or exp - now without iat). Zero sets no bound.
+	MaxLife time.Duration
+	// RequireID refuses a token without a jti.
+	RequireID bool
+	// IssuedAtOptional accepts a token without iat, whose age is then bounded
+	// by MaxLife only.
+	IssuedAtOptional bool
+}
