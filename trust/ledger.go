@@ -71,12 +71,12 @@ type Entry struct {
 	Seen Fence
 }
 
-// Status is how an entry ended. The zero Status is not valid.
-type Status int
+// Ending is how an entry ended. The zero Ending is not valid.
+type Ending int
 
 // The ways an entry can end.
 const (
-	Committed Status = iota + 1
+	Committed Ending = iota + 1
 	// Replayed says that an identifier had been used before: IfReplayed stands
 	// in the record.
 	Replayed
@@ -87,7 +87,7 @@ const (
 
 // Outcome tells how an entry ended and where its record stands.
 type Outcome struct {
-	Status Status
+	Status Ending
 	At     audit.Position
 	// Replay is the kind of identifier that had been used before.
 	Replay OnceKind

@@ -1,0 +1,254 @@
+package trust
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+
+	"github.com/comity-auth/comity/trust/aap"
+	"github.com/comity-auth/comity/trust/ident"
+)
+
+// Status says whether an object is in use. The zero Status is not active.
+type Status string
+
+// The statuses.
+const (
+	Active    Status = "active"
+	Suspended Status = "suspended"
+)
+
+// Proof says which proof of possession is asked for. A mapping's zero Proof
+// requires one across domains.
+type Proof string
+
+// The demands. ProofRequired takes any proof there is.
+const (
+	ProofRequired Proof = "required"
+	ProofOptional Proof = "optional"
+	ProofDPoP     Proof = "dpop"
+)
+
+// Grant type names as trust files and records spell them.
+const (
+	GrantTokenExchange     = "token-exchange"
+	GrantClientCredentials = "client_credentials"
+)
+
+// Self names this broker where a peer is expected.
+const Self = "self"
+
+// Peer is a compiled peer. Peers are shared between snapshots and never change.
+type Peer struct {
+	Name        string
+	Fingerprint string // identifies the content, for all time
+	Domain      ident.Domain
+	Issuer      ident.Issuer
+	Discovery   string
+	JWKSURI     string
+	JWKS        []byte
+	JWKSHosts   []string
+	Audiences   []string
+	Shared      bool
+	TokenTypes  []ident.TokenType
+	Grants      []string
+	Algorithms  []jose.SignatureAlgorithm
+	Pins        []PinSpec
+	MaxAge      time.Duration
+	Leeway      time.Duration
+	SingleUse   bool
+	AAPAlias    bool
+	Status      Status
+	Expires     time.Time
+	// Foreign says that the peer is of another trust domain than ours.
+	Foreign bool
+}
+
+// Usable reports whether the peer's tokens count at the instant.
+func (p *Peer) Usable(now time.Time) bool {
+	return p != nil && p.Status == Active && now.Before(p.Expires)
+}
+
+// Resource is a compiled resource.
+type Resource struct {
+	Audience ident.Audience
+	Name     string
+	Scopes   ident.Scopes
+	Actions  map[aap.Action]bool
+	Client   string
+	Peer     string
+}
+
+// ClientAuth is the one method that a client authenticates with (RFC 7591
+// section 2, token_endpoint_auth_method). The zero ClientAuth fails.
+type ClientAuth string
+
+// The methods.
+const (
+	AuthPrivateKeyJWT ClientAuth = "private_key_jwt"
+	AuthSecretBasic   ClientAuth = "client_secret_basic"
+	AuthSecretPost    ClientAuth = "client_secret_post"
+	AuthNone          ClientAuth = "none"
+)
+
+// Client is a compiled client.
+type Client struct {
+	ID           ident.ClientID
+	Fingerprint  string
+	Auth         ClientAuth
+	JWKS         []byte
+	JWKSURI      string
+	SecretHashes [][32]byte
+	Grants       []string
+	Operator     string
+	Agent        *AgentSpec
+	KnownAs      map[string]string
+	Proof        Proof
+	Status       Status
+	Expires      time.Time
+}
+
+// Usable reports whether the client may be served at the instant.
+func (c *Client) Usable(now time.Time) bool {
+	return c != nil && c.Status == Active && now.Before(c.Expires)
+}
+
+// MayUse reports whether the client is registered for the grant type.
+func (c *Client) MayUse(grant string) bool { return slices.Contains(c.Grants, grant) }
+
+// Mapping is a compiled mapping.
+type Mapping struct {
+	Name         string
+	Peer         string
+	AnyClient    bool
+	Clients      map[string]bool
+	AnyPresenter bool
+	When         *condition
+	Resources    []ident.Audience
+	Subject      *condition
+	ByIdentity   bool // authority: mapping
+	IgnoreCarry  bool // carried: ignore
+	Scopes       []scopeRule
+	Capabilities []capabilityRule
+	TTL          time.Duration
+	MaxDepth     int
+	Proof        Proof
+	Keep         map[string]bool
+	Shadow       bool
+	Status       Status
+}
+
+type scopeRule struct {
+	scope string
+	from  []string
+}
+
+type capabilityRule struct {
+	action     aap.Action
+	from       []string // foreign actions
+	fromScopes []string // foreign scopes
+	ceiling    aap.Constraints
+}
+
+func (m *Mapping) serves(c *Client) bool {
+	return m.Clients[c.ID.String()] || m.AnyClient && c.Auth != AuthNone
+}
+
+// Policy is a compiled policy.
+type Policy struct {
+	Name         string
+	Operator     string
+	Resources    []ident.Audience
+	Capabilities []capabilityRule
+	TTL          time.Duration
+	MaxDepth     int
+	Oversight    *aap.Oversight
+	Audit        *aap.Audit
+	Status       Status
+}
+
+// Snapshot is the registry at one revision, compiled. It never changes and is
+// safe for concurrent use. The zero Snapshot knows nobody and refuses everything.
+type Snapshot struct {
+	revision    Revision
+	revocations uint64
+	settings    Settings
+
+	objects   shards[Key, compiled]
+	peers     shards[string, *Peer]
+	issuers   shards[string, *Peer]
+	clients   shards[string, *Client]
+	resources shards[string, *Resource]
+	mappings  shards[route, []*Mapping]
+	policies  shards[route, []*Policy]
+	faulty    shards[Key, string]
+}
+
+// route is how mappings (peer, audience) and policies (operator, audience) are
+// found.
+type route struct{ from, to string }
+
+// Fence is what decisions on the snapshot are fenced by.
+func (s *Snapshot) Fence() Fence { return Fence{s.revision, s.revocations} }
+
+// Revision is the registry revision that the snapshot shows.
+func (s *Snapshot) Revision() Revision { return s.revision }
+
+// Settings are the broker's own, which the snapshot was compiled with.
+func (s *Snapshot) Settings() Settings { return s.settings }
+
+// PeerByIssuer finds a peer by the exact issuer; nil when nobody registered it.
+func (s *Snapshot) PeerByIssuer(iss string) *Peer { p, _ := s.issuers.get(iss); return p }
+
+// Peer finds a peer by name; nil when there is none.
+func (s *Snapshot) Peer(name string) *Peer { p, _ := s.peers.get(name); return p }
+
+// Client finds a client by id; nil when there is none.
+func (s *Snapshot) Client(id string) *Client { c, _ := s.clients.get(id); return c }
+
+// Resource finds a resource by its exact audience; nil when there is none.
+func (s *Snapshot) Resource(audience string) *Resource { r, _ := s.resources.get(audience); return r }
+
+// Faulty lists objects that stand in the registry but do not compile, and why.
+// They have no effect but to refuse.
+func (s *Snapshot) Faulty() map[string]string {
+	out := map[string]string{}
+	for k, why := range s.faulty.all() {
+		out[k.String()] = why
+	}
+	return out
+}
+
+// Peers calls yield for every peer, in no particular order.
+func (s *Snapshot) Peers(yield func(*Peer) bool) {
+	for _, p := range s.peers.all() {
+		if !yield(p) {
+			return
+		}
+	}
+}
+
+// Clients calls yield for every client, in no particular order.
+func (s *Snapshot) Clients(yield func(*Client) bool) {
+	for _, c := range s.clients.all() {
+		if !yield(c) {
+			return
+		}
+	}
+}
+
+// Settings are what the broker's configuration adds to the registry.
+type Settings struct {
+	Domain ident.Domain
+	Issuer ident.Issuer
+	// TTL is the life of a token whose mapping or policy states none; MaxTTL
+	// bounds every life; a token that would live less than MinTTL is refused.
+	TTL, MaxTTL, MinTTL time.Duration
+}
+
+// Requester is who sent the request, as conditions see it.
+type Requester struct {
+	Address netip.Addr
+}

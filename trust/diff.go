@@ -1,0 +1,166 @@
+package trust
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// orderGap is the room left between neighbours, so that an object can be put
+// between two others without touching either.
+const orderGap = 1 << 20
+
+// Difference is one object that a change would touch.
+type Difference struct {
+	Op     string          `json:"op"` // add, change, remove
+	Object string          `json:"object"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+	Fields []FieldChange   `json:"fields,omitempty"`
+}
+
+// FieldChange is one member that differs, with its JSON before and after.
+type FieldChange struct {
+	Path   string `json:"path"`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+}
+
+// Plan works out the change that makes a whole state equal to the file, and how
+// it differs for a reader. Objects keep their places where they can.
+func Plan(st State, f *File) (Change, []Difference, error) {
+	want, err := f.Objects()
+	if err != nil {
+		return Change{}, nil, err
+	}
+	have := make(map[Key]Object, len(st.Objects))
+	for _, o := range st.Objects {
+		have[o.Key] = o
+	}
+	place(want, have)
+	change := Change{Base: st.Revision}
+	var diffs []Difference
+	keep := make(map[Key]bool, len(want))
+	for _, o := range want {
+		keep[o.Key] = true
+		old, there := have[o.Key]
+		switch {
+		case !there:
+			diffs = append(diffs, Difference{Op: "add", Object: o.Key.String(), After: o.Body})
+			change.Put = append(change.Put, o)
+		case old.Hash != o.Hash:
+			diffs = append(diffs, Difference{Op: "change", Object: o.Key.String(), Before: old.Body, After: o.Body,
+				Fields: fieldChanges(old.Body, o.Body)})
+			change.Put = append(change.Put, o)
+		case old.Order != o.Order:
+			change.Put = append(change.Put, o)
+		}
+	}
+	for _, o := range st.Objects {
+		if !keep[o.Key] {
+			change.Remove = append(change.Remove, o.Key)
+			diffs = append(diffs, Difference{Op: "remove", Object: o.Key.String(), Before: o.Body})
+		}
+	}
+	return change, diffs, nil
+}
+
+// place gives the objects of each kind rising orders, keeping those they have.
+func place(want []Object, have map[Key]Object) {
+	for start := 0; start < len(want); {
+		end := start
+		for end < len(want) && want[end].Kind == want[start].Kind {
+			end++
+		}
+		if !placeKind(want[start:end], have) {
+			for i := range want[start:end] {
+				want[start+i].Order = int64(i+1) * orderGap
+			}
+		}
+		start = end
+	}
+}
+
+// placeKind reports whether there was room for the new objects.
+func placeKind(want []Object, have map[Key]Object) bool {
+	last := int64(0)
+	next := 0 // the first object after i that is there already and can stay
+	for i := range want {
+		if old, there := have[want[i].Key]; there && old.Order > last {
+			want[i].Order, last = old.Order, old.Order
+			continue
+		}
+		for ; next < len(want); next++ {
+			if o, there := have[want[next].Key]; next > i && there && o.Order > last {
+				break
+			}
+		}
+		step := int64(orderGap)
+		if next < len(want) {
+			step = min(step, (have[want[next].Key].Order-last)/2)
+		}
+		if step <= 0 {
+			return false
+		}
+		last += step
+		want[i].Order = last
+	}
+	return true
+}
+
+func fieldChanges(before, after []byte) []FieldChange {
+	var b, a any
+	if decodeAny(before, &b) != nil || decodeAny(after, &a) != nil {
+		return nil
+	}
+	var out []FieldChange
+	compareFields("", b, a, &out)
+	return out
+}
+
+func decodeAny(body []byte, into *any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	return dec.Decode(into)
+}
+
+func compareFields(path string, b, a any, out *[]FieldChange) {
+	bm, bIs := b.(map[string]any)
+	am, aIs := a.(map[string]any)
+	if !bIs || !aIs {
+		before, after := show(b), show(a)
+		if before != after {
+			*out = append(*out, FieldChange{Path: path, Before: before, After: after})
+		}
+		return
+	}
+	names := make([]string, 0, len(bm)+len(am))
+	for k := range bm {
+		names = append(names, k)
+	}
+	for k := range am {
+		if _, both := bm[k]; !both {
+			names = append(names, k)
+		}
+	}
+	slices.Sort(names)
+	for _, k := range names {
+		at := k
+		if path != "" {
+			at = path + "." + k
+		}
+		compareFields(at, bm[k], am[k], out)
+	}
+}
+
+func show(v any) string {
+	if v == nil {
+		return ""
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
+}

@@ -1,0 +1,222 @@
+package trust
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// compiled is one object as a snapshot holds it, whatever its kind.
+type compiled struct {
+	object  Object
+	peer    *Peer
+	res     *Resource
+	client  *Client
+	mapping *Mapping
+	policy  *Policy
+	fault   string
+}
+
+// Compile gives the snapshot that a state describes. With a whole state prev is
+// where unchanged objects are taken from, compiled as they are; with a partial
+// one it is what the state continues, and st.Since must be its revision. Prev
+// may be nil for a whole state. An object that does not compile has no effect
+// but to refuse, and stands in Faulty.
+func (c *Compiler) Compile(prev *Snapshot, st State) (*Snapshot, error) {
+	if prev != nil && prev.settings != c.settings {
+		prev = nil
+	}
+	next := &Snapshot{}
+	switch {
+	case st.Since != 0 && (prev == nil || prev.revision != st.Since):
+		return nil, fmt.Errorf("state continues revision %d, which is not at hand", st.Since)
+	case st.Since != 0:
+		*next = *prev
+	}
+	next.revision, next.revocations, next.settings = st.Revision, st.Revocations, c.settings
+	b := newBuilder(next)
+	for _, key := range st.Removed {
+		if old, ok := next.objects.get(key); ok {
+			b.unlink(old)
+		}
+	}
+	for _, o := range st.Objects {
+		entry, reused := c.reuse(prev, o)
+		if !reused {
+			entry = c.compileObject(o)
+		}
+		if old, ok := next.objects.get(o.Key); ok {
+			b.unlink(old)
+		}
+		b.link(entry)
+	}
+	return next, nil
+}
+
+func (c *Compiler) reuse(prev *Snapshot, o Object) (compiled, bool) {
+	if prev == nil {
+		return compiled{}, false
+	}
+	old, ok := prev.objects.get(o.Key)
+	if !ok || old.object.Hash != o.Hash {
+		return compiled{}, false
+	}
+	old.object.Order = o.Order
+	return old, true
+}
+
+func (c *Compiler) compileObject(o Object) compiled {
+	entry := compiled{object: o}
+	// The body is kept by the store; what the snapshot needs of it is compiled.
+	entry.object.Body = nil
+	var n notes
+	fingerprint := fmt.Sprintf("%x", o.Hash)
+	var err error
+	switch o.Kind {
+	case KindPeer:
+		var s PeerSpec
+		if err = strictJSON(o.Body, &s); err == nil {
+			entry.peer = c.peer(s, fingerprint, &n)
+		}
+	case KindResource:
+		var s ResourceSpec
+		if err = strictJSON(o.Body, &s); err == nil {
+			entry.res = c.resource(s, &n)
+		}
+	case KindClient:
+		var s ClientSpec
+		if err = strictJSON(o.Body, &s); err == nil {
+			entry.client = c.client(s, fingerprint, &n)
+		}
+	case KindMapping:
+		var s MappingSpec
+		if err = strictJSON(o.Body, &s); err == nil {
+			entry.mapping = c.mapping(s, &n)
+		}
+	case KindPolicy:
+		var s PolicySpec
+		if err = strictJSON(o.Body, &s); err == nil {
+			entry.policy = c.policy(s, &n)
+		}
+	default:
+		err = fmt.Errorf("unknown kind of object")
+	}
+	if err != nil {
+		n.add("", "%s", err)
+	}
+	if len(n.list) > 0 {
+		entry.fault = strings.TrimPrefix(n.list[0].path+": "+n.list[0].message, ": ")
+	}
+	return entry
+}
+
+// strictJSON refuses members it does not know: a restriction that a newer
+// version wrote must not be dropped by an older one.
+func strictJSON(body []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	dec.UseNumber()
+	if err := dec.Decode(into); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("data follows the object")
+	}
+	return nil
+}
+
+// builder edits the indexes of a snapshot that nobody has seen yet.
+type builder struct {
+	objects   edit[Key, compiled]
+	peers     edit[string, *Peer]
+	issuers   edit[string, *Peer]
+	clients   edit[string, *Client]
+	resources edit[string, *Resource]
+	mappings  edit[route, []*Mapping]
+	policies  edit[route, []*Policy]
+	faulty    edit[Key, string]
+}
+
+func newBuilder(s *Snapshot) *builder {
+	b := &builder{}
+	b.objects.to, b.peers.to, b.issuers.to, b.clients.to = &s.objects, &s.peers, &s.issuers, &s.clients
+	b.resources.to, b.mappings.to, b.policies.to, b.faulty.to = &s.resources, &s.mappings, &s.policies, &s.faulty
+	return b
+}
+
+func (b *builder) link(e compiled) {
+	key := e.object.Key
+	b.objects.set(key, e)
+	if e.fault != "" {
+		b.faulty.set(key, e.fault)
+		return
+	}
+	switch {
+	case e.peer != nil:
+		b.peers.set(e.peer.Name, e.peer)
+		b.issuers.set(e.peer.Issuer.String(), e.peer)
+	case e.res != nil:
+		b.resources.set(e.res.Audience.String(), e.res)
+	case e.client != nil:
+		b.clients.set(e.client.ID.String(), e.client)
+	case e.mapping != nil:
+		for _, a := range e.mapping.Resources {
+			r := route{e.mapping.Peer, a.String()}
+			old, _ := b.mappings.to.get(r)
+			b.mappings.set(r, append(slices.Clip(old), e.mapping))
+		}
+	case e.policy != nil:
+		for _, a := range e.policy.Resources {
+			r := route{e.policy.Operator, a.String()}
+			old, _ := b.policies.to.get(r)
+			b.policies.set(r, append(slices.Clip(old), e.policy))
+		}
+	}
+}
+
+func (b *builder) unlink(e compiled) {
+	key := e.object.Key
+	b.objects.remove(key)
+	if e.fault != "" {
+		b.faulty.remove(key)
+		return
+	}
+	switch {
+	case e.peer != nil:
+		b.peers.remove(e.peer.Name)
+		// Another peer may have taken over the issuer in the same change.
+		if p, _ := b.issuers.to.get(e.peer.Issuer.String()); p == e.peer {
+			b.issuers.remove(e.peer.Issuer.String())
+		}
+	case e.res != nil:
+		b.resources.remove(e.res.Audience.String())
+	case e.client != nil:
+		b.clients.remove(e.client.ID.String())
+	case e.mapping != nil:
+		for _, a := range e.mapping.Resources {
+			drop(&b.mappings, route{e.mapping.Peer, a.String()}, e.mapping)
+		}
+	case e.policy != nil:
+		for _, a := range e.policy.Resources {
+			drop(&b.policies, route{e.policy.Operator, a.String()}, e.policy)
+		}
+	}
+}
+
+func drop[T comparable](e *edit[route, []T], r route, gone T) {
+	old, _ := e.to.get(r)
+	kept := make([]T, 0, len(old))
+	for _, v := range old {
+		if v != gone {
+			kept = append(kept, v)
+		}
+	}
+	if len(kept) == 0 {
+		e.remove(r)
+		return
+	}
+	e.set(r, kept)
+}
