@@ -3,6 +3,8 @@ package wire
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 )
 
@@ -45,6 +47,17 @@ func (c *Compact) KeyID() string { return c.keyID }
 // Type is the typ header in lower case, without one leading "application/"
 // (RFC 7515 section 4.1.9); empty when there is none.
 func (c *Compact) Type() string { return c.typ }
+
+const redacted = "[token]"
+
+// Format writes a fixed text whatever the verb.
+func (c Compact) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue is a fixed text.
+func (c Compact) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText is a fixed text.
+func (c Compact) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // ParseCompact takes a token apart: at most 16 KiB, exactly three parts that
 // are not empty, header and payload both objects. A header with crit, b64, zip

@@ -2,7 +2,9 @@ package wire_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +132,24 @@ func TestTypeStripsOnePrefix(t *testing.T) {
 		c, err := wire.ParseCompact(token(`{"alg":"ES256","typ":"`+typ+`"}`, `{}`))
 		if err != nil || c.Type() != want {
 			t.Errorf("%s: got %q, error %v, want %q", typ, c.Type(), err, want)
+		}
+	}
+}
+
+func TestCompactNeverPrints(t *testing.T) {
+	t.Parallel()
+	raw := token(`{"alg":"ES256"}`, `{"sub":"s3cret"}`)
+	c, err := wire.ParseCompact(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range []string{fmt.Sprintf("%v %+v %#v %s", c, *c, c, *c), c.LogValue().String(), string(asJSON)} {
+		if strings.Contains(got, "s3cret") || strings.Contains(got, b64(`{"alg`)[:6]) {
+			t.Errorf("got %q, want none of the token", got)
 		}
 	}
 }

@@ -1,0 +1,129 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+)
+
+// KeySource finds the key of a peer that must verify a token, as
+// [KeySet.Find] does. It may wait for the network until ctx ends, and is safe
+// for concurrent use. Its errors wrap one error of this package:
+// [ErrUnknownKey] says that the peer has no such key, [ErrUnavailable] that
+// this cannot be known now.
+type KeySource interface {
+	Key(ctx context.Context, p Peer, kid string, alg jose.SignatureAlgorithm) (Key, error)
+}
+
+// Verifier proves tokens (RFC 7515 section 5.2, RFC 7519 section 7.2, RFC
+// 8725). It is safe for concurrent use.
+type Verifier struct {
+	keys KeySource
+	now  func() time.Time
+}
+
+// NewVerifier makes a Verifier that takes keys from a source and reads a clock.
+func NewVerifier(keys KeySource, now func() time.Time) *Verifier {
+	return &Verifier{keys: keys, now: now}
+}
+
+// Verify proves that the peer issued the token, for us, and that it is good
+// now. Everything that can be told without a key is checked before the source
+// is asked for one, so a hopeless token causes no traffic and no cryptography.
+// An error that is about the token is a *[Refusal].
+func (v *Verifier) Verify(ctx context.Context, u Unverified, p Peer, w Want) (*Token, error) {
+	if u.c.get() == nil {
+		return nil, &Refusal{"form", "a compact JWS", "nothing", ErrMalformed}
+	}
+	if err := checkHeader(u, p, w); err != nil {
+		return nil, err
+	}
+	if p.Issuer == "" || u.issuer != p.Issuer {
+		return nil, &Refusal{"iss", "the issuer of " + p.Name, likeness(u.issuer, p.Issuer), ErrIssuer}
+	}
+	t, now := &Token{c: u.c, issuer: u.issuer}, v.now()
+	if err := t.readClaims(w); err != nil {
+		return nil, err
+	}
+	if err := t.checkTimes(now, p, w); err != nil {
+		return nil, err
+	}
+	if err := t.checkAudience(w); err != nil {
+		return nil, err
+	}
+	key, err := v.key(ctx, u, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPins(key, p.Pins, now); err != nil {
+		return nil, err
+	}
+	if !verifySignature(u.Algorithm(), key, u.c.get().SigningInput, u.c.get().Signature) {
+		return nil, &Refusal{"signature", "one by the issuer's key", "another", ErrSignature}
+	}
+	t.key = key
+	return t, nil
+}
+
+// checkHeader holds the header against what the caller and the registry
+// accept. A header that brings its own key is refused (RFC 8725 section 3.10);
+// x5c and x5t, which some issuers send, are never read.
+func checkHeader(u Unverified, p Peer, w Want) error {
+	if !slices.Contains(w.Types, u.Type()) {
+		return &Refusal{"typ", fmt.Sprintf("one of %q", w.Types), shown(u.Type()), ErrType}
+	}
+	alg := u.Algorithm()
+	if _, ours := schemeOf(alg); !ours || !slices.Contains(p.Algorithms, alg) {
+		return &Refusal{"alg", fmt.Sprintf("one of %q", p.Algorithms), shown(string(alg)), ErrAlgorithm}
+	}
+	for _, name := range []string{"jwk", "jku", "x5u"} {
+		if _, present := u.c.get().Header[name]; present {
+			return &Refusal{name, "no key in the header", "one", ErrMalformed}
+		}
+	}
+	return nil
+}
+
+// key asks the source, and holds it to its contract: what it reports without a
+// meaning of ours is a question that could not be answered.
+func (v *Verifier) key(ctx context.Context, u Unverified, p Peer) (Key, error) {
+	key, err := v.keys.Key(ctx, p, u.KeyID(), u.Algorithm())
+	if err == nil {
+		return key, nil
+	}
+	if _, ok := errors.AsType[*Refusal](err); ok {
+		return Key{}, err
+	}
+	switch {
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrMisconfigured):
+		return Key{}, err
+	case errors.Is(err, ErrUnknownKey):
+		return Key{}, &Refusal{"kid", "a key of " + p.Name, shown(u.KeyID()), ErrUnknownKey}
+	case errors.Is(err, ErrAlgorithm):
+		return Key{}, &Refusal{"alg", "an algorithm that fits the key", shown(string(u.Algorithm())), ErrAlgorithm}
+	}
+	return Key{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+func checkPins(key Key, pins []Pin, now time.Time) error {
+	if len(pins) == 0 {
+		return nil
+	}
+	seen := "a key that is not pinned"
+	for _, pin := range pins {
+		if pin.Thumbprint != key.Thumbprint {
+			continue
+		}
+		early := !pin.NotBefore.IsZero() && now.Before(pin.NotBefore)
+		late := !pin.NotAfter.IsZero() && now.After(pin.NotAfter)
+		if !early && !late {
+			return nil
+		}
+		seen = "a pinned key outside its window"
+	}
+	return &Refusal{"pin", fmt.Sprintf("one of %d pinned keys", len(pins)), seen, ErrUnknownKey}
+}
