@@ -235,3 +235,13 @@ func TestThumbprintRefusesOtherKeys(t *testing.T) {
 		}
 	}
 }
+
+// Only the last few encodings below 2^255 are no keys, not all that end alike.
+func TestEd25519KeysNearTheEndOfTheField(t *testing.T) {
+	t.Parallel()
+	x := []byte(strings.Repeat("\xff", 32))
+	x[15], x[31] = 0xfe, 0x7f
+	if got, err := proof.Thumbprint(ed25519.PublicKey(x)); err != nil || len(got) != 43 {
+		t.Errorf("Thumbprint = %q, error %v", got, err)
+	}
+}

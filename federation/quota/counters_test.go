@@ -271,6 +271,47 @@ func TestCountsAreForgottenWhenTheyCanNoLongerMatter(t *testing.T) {
 	}
 }
 
+// Of many keys that expired at once, one that comes back starts anew even
+// before the sweep has reached it.
+func TestExpiredCountsStartAnewBeforeTheyAreSwept(t *testing.T) {
+	t.Parallel()
+	c := at("2026-11-21T12:00:00Z")
+	n := counters(c, 100)
+	rules := []quota.Rule{{quota.Day, 1}}
+	for i := range 100 {
+		n.Take(fmt.Sprint(i), rules, c.now().Add(time.Minute))
+	}
+	c.forward(time.Minute)
+	for i := 99; i >= 0; i-- {
+		if d := n.Take(fmt.Sprint(i), rules, c.now().Add(time.Minute)); !d.OK {
+			t.Fatalf("key %d after its expiry: %+v, want OK", i, d)
+		}
+		if d := n.Take(fmt.Sprint(i), rules, c.now().Add(time.Minute)); d.OK {
+			t.Fatalf("key %d a second time: %+v, want refused", i, d)
+		}
+	}
+}
+
+// A token may name any expiry up to the year 9999; its counts end with their
+// windows.
+func TestTakeWithAnExpiryFarAway(t *testing.T) {
+	t.Parallel()
+	c := at("2026-11-21T12:00:00Z")
+	n := counters(c, 1)
+	far := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	rules := []quota.Rule{{quota.Minute, 1}}
+	if d := n.Take("k", rules, far); !d.OK {
+		t.Fatalf("first event: %+v", d)
+	}
+	if d := n.Take("k", rules, far); d.OK || d.Full {
+		t.Fatalf("second event: %+v, want refused by the limit", d)
+	}
+	c.forward(time.Minute)
+	if d := n.Take("other", rules, far); !d.OK {
+		t.Fatalf("another key after the minute: %+v, want room", d)
+	}
+}
+
 func TestTakeIsExactUnderConcurrency(t *testing.T) {
 	t.Parallel()
 	c := at("2026-11-21T12:00:00Z")
