@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/spf13/cobra"
+)
+
+// verdict is the result of check-config.
+type verdict struct {
+	OK       bool            `json:"ok"`
+	File     string          `json:"file,omitempty"`
+	Problems config.Problems `json:"problems"`
+	Warnings []string        `json:"warnings"`
+}
+
+func newCheckConfigCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check-config",
+		Short: "Report everything that is wrong with a configuration",
+		Long: "Report everything that is wrong with a configuration.\n\n" +
+			"It reads what serve would read, in the same way, and starts nothing. Every key\n" +
+			"can be given as a flag too: --tokens-max-ttl 600s.",
+		Example: "  comity check-config --config comity.yaml\n" +
+			"  comity check-config --config comity.yaml --trust trust.yaml\n" +
+			"  comity check-config --config comity.yaml --json",
+		Args: cobra.NoArgs,
+	}
+	flags := addConfigFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runCheckConfig(a, flags, cmd) }
+	return cmd
+}
+
+// newValidateCommand is check-config under the name that other tools use.
+func newValidateCommand(a *app) *cobra.Command {
+	cmd := newCheckConfigCommand(a)
+	cmd.Use = "validate"
+	cmd.Short = "The same as check-config"
+	cmd.Long = "The same as check-config."
+	cmd.Example = "  comity config validate --config comity.yaml"
+	return cmd
+}
+
+func runCheckConfig(a *app, flags *configFlags, cmd *cobra.Command) error {
+	v, err := checkAll(a, flags, cmd)
+	if err != nil {
+		return err
+	}
+	if err := v.print(a, cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	if !v.OK {
+		return withExit(exitFailure, nil)
+	}
+	return nil
+}
+
+// checkAll checks the configuration and the trust file that it names. The
+// trust file is looked at even when the configuration is wrong, as far as it
+// can be: its problems are wanted in the same answer.
+func checkAll(a *app, flags *configFlags, cmd *cobra.Command) (*verdict, error) {
+	file := flags.path(a.env)
+	if file == "" && len(flags.values(cmd)) == 0 {
+		return nil, usageError("no configuration file found; name one with --config")
+	}
+	loaded, err := flags.load(cmd, a.env)
+	v := &verdict{File: file, Problems: config.Problems{}, Warnings: append([]string{}, loaded.Warnings...)}
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		v.Problems = append(v.Problems, problems...)
+	} else if err != nil {
+		return nil, err
+	}
+	v.addTrust(&loaded.Draft)
+	v.OK = len(v.Problems) == 0
+	return v, nil
+}
+
+// addTrust adds what is wrong with the trust file, if there is one. That it is
+// missing was already said with the configuration.
+func (v *verdict) addTrust(cfg *config.Config) {
+	path := cfg.Trust
+	if path == "" {
+		return
+	}
+	if _, err := os.Stat(path); err != nil {
+		return
+	}
+	err := checkTrust(path, cfg)
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		v.Problems = append(v.Problems, problems...)
+	} else if err != nil {
+		v.Problems = append(v.Problems, config.Problem{Origin: path, Message: err.Error()})
+	}
+}
+
+func (v *verdict) print(a *app, w io.Writer) error {
+	if a.json {
+		return printJSON(w, v)
+	}
+	text := "ok"
+	if !v.OK {
+		text = v.Problems.Error()
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
