@@ -35,6 +35,7 @@ type fakeIssuer struct {
 	meta    map[string]any                           // instead of the metadata
 	header  http.Header                              // added to the key set
 	paths   map[string]int                           // requests by path
+	router  func(string) (int, any, bool)            // instead of all but the key set
 	entered chan struct{}                            // told of each key set request
 	blocked chan struct{}                            // holds key set requests back
 }
@@ -62,9 +63,16 @@ func (i *fakeIssuer) hits(path string) int {
 func (i *fakeIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.paths[r.URL.Path]++
-	kids, jwks, meta, header, entered, blocked := i.kids, i.jwks, i.meta, i.header, i.entered, i.blocked
+	kids, jwks, meta, header, entered, blocked, router := i.kids, i.jwks, i.meta, i.header, i.entered, i.blocked, i.router
 	i.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
+	if router != nil {
+		if code, doc, ok := router(r.URL.Path); ok {
+			w.WriteHeader(code)
+			json.NewEncoder(w).Encode(doc)
+			return
+		}
+	}
 	switch r.URL.Path {
 	case openIDPath:
 		if meta == nil {
