@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -210,6 +211,17 @@ func (s *Snapshot) Client(id string) *Client { c, _ := s.clients.get(id); return
 
 // Resource finds a resource by its exact audience; nil when there is none.
 func (s *Snapshot) Resource(audience string) *Resource { r, _ := s.resources.get(audience); return r }
+
+// ResourcesOf yields the resources whose own client this is.
+func (s *Snapshot) ResourcesOf(client string) iter.Seq[*Resource] {
+	return func(yield func(*Resource) bool) {
+		for _, r := range s.resources.all() {
+			if r.Client == client && !yield(r) {
+				return
+			}
+		}
+	}
+}
 
 // Faulty lists objects that stand in the registry but do not compile, and why.
 // They have no effect but to refuse.

@@ -75,6 +75,20 @@ func (l *Limiter) Allow(key string, limit Limit) Decision {
 	return d
 }
 
+// Peek says whether Allow would count an event of key now, and counts nothing.
+func (l *Limiter) Peek(key string, limit Limit) Decision {
+	now := int64(l.now().Sub(l.epoch))
+	s, key := l.table.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tat := now
+	if e := s.entries[key]; e != nil {
+		tat = max(tat, e.expires)
+	}
+	_, d := gcra(tat, now, limit)
+	return d
+}
+
 func (l *Limiter) allow(key string, limit Limit, now int64) Decision {
 	s, key := l.table.shard(key)
 	s.mu.Lock()

@@ -266,3 +266,19 @@ func BenchmarkAllowFlood(b *testing.B) {
 		l.Allow(keys[i%len(keys)], limit)
 	}
 }
+
+func TestLimiterPeekCountsNothing(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	l := quota.NewLimiter(quota.Options{MaxKeys: 4, Now: func() time.Time { return now }})
+	limit := quota.Limit{Events: 1, Per: time.Minute, Burst: 1}
+	for range 3 {
+		if d := l.Peek("a", limit); !d.OK {
+			t.Fatalf("Peek before any event = %+v, want OK", d)
+		}
+	}
+	l.Allow("a", limit)
+	if d := l.Peek("a", limit); d.OK || d.RetryAfter <= 0 {
+		t.Errorf("Peek after the limit = %+v, want a refusal with RetryAfter", d)
+	}
+}

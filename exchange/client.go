@@ -1,0 +1,237 @@
+package exchange
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	jose "github.com/go-jose/go-jose/v4"
+
+	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/trust"
+	"github.com/comity-auth/comity/trust/ident"
+)
+
+// Why a client is refused. The first three are one and the same outside.
+var (
+	ErrClientUnknown    = errors.New("the client is not registered or not in use")
+	ErrClientMethod     = errors.New("the client authenticates with another method")
+	ErrClientCredential = errors.New("the client credential is wrong")
+	ErrClientGrant      = errors.New("the client may not use the grant type")
+)
+
+// Bounds of a client assertion (RFC 10070).
+const (
+	maxAssertionLife = 300 * time.Second
+	assertionLeeway  = 30 * time.Second
+)
+
+// credential is how the caller wants to prove which client it is.
+type credential struct {
+	method trust.ClientAuth
+	// header says that it came in the Authorization header.
+	header    bool
+	id        string // as claimed; empty when only the assertion says it
+	secret    ident.RawToken
+	assertion ident.RawToken
+	malformed string // why the credential can prove nothing
+}
+
+// readCredential finds the one method that a request uses (RFC 6749 section
+// 2.3). What is malformed inside a method is the client's failure to
+// authenticate; two methods are a malformed request.
+func readCredential(p parameters, authorization []string) (credential, error) {
+	var found []credential
+	if len(authorization) > 1 {
+		return credential{}, fmt.Errorf("%w: two Authorization headers", ErrSeveralMethods)
+	}
+	if len(authorization) == 1 {
+		found = append(found, readBasic(authorization[0]))
+	}
+	if secret := p.get("client_secret"); secret != "" {
+		found = append(found, credential{method: trust.AuthSecretPost, id: p.get("client_id"), secret: ident.NewRawToken(secret)})
+	}
+	if p.get("client_assertion") != "" || p.get("client_assertion_type") != "" {
+		c := credential{method: trust.AuthPrivateKeyJWT, id: p.get("client_id"), assertion: ident.NewRawToken(p.get("client_assertion"))}
+		if p.get("client_assertion_type") != assertionType {
+			c.malformed = "client_assertion_type is missing or not supported"
+		}
+		found = append(found, c)
+	}
+	switch len(found) {
+	case 0:
+		return credential{method: trust.AuthNone, id: p.get("client_id")}, nil
+	case 1:
+	default:
+		return credential{}, ErrSeveralMethods
+	}
+	c := found[0]
+	if c.header && c.malformed == "" && p.get("client_id") != "" && p.get("client_id") != c.id {
+		return credential{}, ErrClientMismatch
+	}
+	return c, nil
+}
+
+// readBasic reads RFC 7617 credentials. Generated secrets hold only characters
+// that form-encoding leaves alone, so clients that encode and clients that do
+// not send the same.
+func readBasic(header string) credential {
+	c := credential{method: trust.AuthSecretBasic, header: true}
+	scheme, rest, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		c.malformed = "the Authorization scheme is not Basic"
+		return c
+	}
+	plain, err := base64.StdEncoding.DecodeString(strings.TrimLeft(rest, " "))
+	id, secret, ok := strings.Cut(string(plain), ":")
+	if err != nil || !ok {
+		c.malformed = "the Basic credentials are malformed"
+		return c
+	}
+	id, err = url.QueryUnescape(id)
+	unescaped, err2 := url.QueryUnescape(secret)
+	if err != nil || err2 != nil {
+		c.malformed = "the Basic credentials are malformed"
+		return c
+	}
+	c.id, c.secret = id, ident.NewRawToken(unescaped)
+	return c
+}
+
+// caller is a client that proved who it is. Only authenticate makes one.
+type caller struct {
+	asked
+	snapshot *trust.Snapshot
+	client   *trust.Client
+}
+
+// authenticate is step 2. It waits at most for one fetch of a registered
+// client's keys.
+func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot *trust.Snapshot) (caller, error) {
+	t.fence(snapshot)
+	address := t.addressKey()
+	if d := s.failures.Peek(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute)); !d.OK {
+		return caller{}, t.limited("address", d.RetryAfter)
+	}
+	client, err := s.identify(ctx, t, a.credential, snapshot)
+	if err != nil {
+		s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
+		return caller{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
+	}
+	t.client(client)
+	if d := s.clients.Allow(client.ID.String(), quotaPerMinute(s.opts.Limits.ClientPerMinute)); !d.OK {
+		return caller{}, t.limited("client", d.RetryAfter)
+	}
+	if !client.MayUse(a.grant) {
+		return caller{}, t.fail("client", "grant", strings.Join(client.Grants, ", "), a.grant, ErrClientGrant)
+	}
+	t.pass("client", "authentication", string(client.Auth), client.ID.String())
+	return caller{asked: a, snapshot: snapshot, client: client}, nil
+}
+
+// identify finds the client and proves it. An unknown client costs the same
+// work as a known one with a wrong credential.
+func (s *Service) identify(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (*trust.Client, error) {
+	if c.malformed != "" {
+		return nil, fmt.Errorf("%w: %s", ErrClientCredential, c.malformed)
+	}
+	if c.method == trust.AuthPrivateKeyJWT {
+		return s.identifyByAssertion(ctx, t, c, snapshot)
+	}
+	client := snapshot.Client(c.id)
+	hashes := [][32]byte{{}}
+	if client != nil && client.Auth == c.method {
+		hashes = client.SecretHashes
+	}
+	secret := c.secret.Reveal()
+	match := 0
+	if len(secret) <= maxSecret {
+		sum := sha256.Sum256([]byte(secret))
+		for i := range hashes {
+			match |= subtle.ConstantTimeCompare(sum[:], hashes[i][:])
+		}
+	}
+	switch {
+	case !client.Usable(t.now):
+		return nil, ErrClientUnknown
+	case client.Auth != c.method:
+		return nil, ErrClientMethod
+	case c.method != trust.AuthNone && (match == 0 || secret == ""):
+		return nil, ErrClientCredential
+	}
+	return client, nil
+}
+
+// identifyByAssertion proves a client by private_key_jwt (RFC 7523 section 2.2,
+// RFC 10070): the issuer is the only audience, the life is at most 300 s, and
+// the assertion counts once.
+func (s *Service) identifyByAssertion(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (*trust.Client, error) {
+	u, err := federation.Peek(c.assertion)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrClientCredential, err)
+	}
+	if c.id != "" && c.id != u.Issuer() {
+		return nil, fmt.Errorf("%w: client_id is not the assertion's issuer", ErrClientCredential)
+	}
+	client := snapshot.Client(u.Issuer())
+	known := client.Usable(t.now) && client.Auth == trust.AuthPrivateKeyJWT
+	peer := s.decoy
+	if known {
+		peer = clientPeer(client)
+	}
+	peer.Issuer = u.Issuer()
+	token, err := s.opts.Verifier.Verify(ctx, u, peer, federation.Want{
+		Types:     []string{"client-authentication+jwt", "jwt", ""},
+		Audiences: []string{s.opts.Settings.Issuer.String()}, MaxLife: maxAssertionLife, RequireID: true, IssuedAtOptional: true,
+	})
+	switch {
+	case !known && client != nil && client.Auth != trust.AuthPrivateKeyJWT:
+		return nil, ErrClientMethod
+	case !known:
+		return nil, ErrClientUnknown
+	case errors.Is(err, federation.ErrUnavailable):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrClientCredential, err)
+	case token.Subject() != u.Issuer():
+		return nil, fmt.Errorf("%w: the assertion's subject is not its issuer", ErrClientCredential)
+	}
+	t.useOnce(trust.NewOnce(trust.OnceAssertion, token.Issuer(), token.ID(), token.Expires().Add(assertionLeeway)))
+	return client, nil
+}
+
+// clientPeer is a client as the issuer of its own assertions.
+func clientPeer(c *trust.Client) federation.Peer {
+	p := federation.Peer{Name: "client:" + c.ID.String(), Fingerprint: "client:" + c.Fingerprint, Issuer: c.ID.String(),
+		Discovery: federation.Static, JWKS: c.JWKS, Algorithms: assertionAlgorithms, Leeway: assertionLeeway,
+		MaxTokenAge: maxAssertionLife}
+	if c.JWKSURI != "" {
+		p.Discovery, p.JWKSURI = federation.AtURI, c.JWKSURI
+	}
+	return p
+}
+
+// assertionAlgorithms are those a client may sign its assertions with.
+var assertionAlgorithms = []jose.SignatureAlgorithm{jose.ES256, jose.PS256, jose.RS256, jose.EdDSA}
+
+// newDecoy is a client nobody is, so that refusing an unknown client takes the
+// steps that refusing a known one takes.
+func newDecoy() (federation.Peer, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return federation.Peer{}, err
+	}
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, Algorithm: "ES256"}}})
+	return federation.Peer{Name: "client:unknown", Fingerprint: "client:unknown", Issuer: "unknown", Discovery: federation.Static,
+		JWKS: set, Algorithms: assertionAlgorithms, Leeway: assertionLeeway, MaxTokenAge: maxAssertionLife}, err
+}

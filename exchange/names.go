@@ -1,0 +1,83 @@
+package exchange
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/comity-auth/comity/trust"
+	"github.com/comity-auth/comity/trust/aap"
+	"github.com/comity-auth/comity/trust/ident"
+)
+
+// namer gives things the names that tokens and records may hold: pseudonyms for
+// what comes from another domain, and opaque handles for revocation.
+type namer struct {
+	pseudonyms, handles []byte
+	domain              ident.Domain
+	byDomain            sync.Map // ident.Domain to aap.Pseudonymiser; as many as there are registered domains
+}
+
+func newNamer(pseudonyms, handles []byte, domain ident.Domain) *namer {
+	return &namer{pseudonyms: pseudonyms, handles: handles, domain: domain}
+}
+
+// of gives the names that a peer's identifiers have here. Nothing needs one
+// without a peer or within the domain.
+func (n *namer) of(p *trust.Peer) (aap.Pseudonymiser, error) {
+	if p == nil || !p.Foreign {
+		return aap.Pseudonymiser{}, nil
+	}
+	if have, ok := n.byDomain.Load(p.Domain); ok {
+		return have.(aap.Pseudonymiser), nil
+	}
+	made, err := aap.NewPseudonymiser(n.pseudonyms, p.Domain, n.domain)
+	if err == nil {
+		n.byDomain.Store(p.Domain, made)
+	}
+	return made, err
+}
+
+// handle stands for one thing a revocation can name. It is the same on every
+// replica and says nothing to anybody else.
+func (n *namer) handle(kind, value string) string {
+	m := hmac.New(sha256.New, n.handles)
+	_, _ = io.WriteString(m, kind+"\x00"+value)
+	return base64url(m.Sum(nil)[:12])
+}
+
+// lineage lists the handles of a token: its own, its ancestors', and those of
+// everything that stood by when it was made.
+func (n *namer) lineage(c *crossed, id string) []string {
+	out := []string{n.handle("token", id), n.handle("client", c.client.ID.String())}
+	if c.grant.Agent != nil {
+		out = append(out, n.handle("agent", c.grant.Agent.Agent.ID))
+	}
+	if c.grant.Policy != nil {
+		out = append(out, n.handle("policy", c.grant.Policy.Name))
+	}
+	if c.grant.Mapping != nil {
+		out = append(out, n.handle("mapping", c.grant.Mapping.Name))
+	}
+	if c.peer != nil {
+		out = append(out, n.handle("peer", c.peer.Name), n.handle("peer-key", c.token.KeyThumbprint()),
+			n.handle("token", c.token.Issuer()+" "+c.token.ID()))
+	} else if c.token != nil {
+		out = append(out, ancestors(c.token.Claims())...)
+	}
+	return out
+}
+
+// ancestors are the handles that our own token came with.
+func ancestors(claims map[string]any) []string {
+	list, _ := claims["lineage"].([]any)
+	var out []string
+	for _, v := range list {
+		if s, ok := v.(string); ok && len(s) <= 32 && !strings.ContainsAny(s, " \"") {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,238 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/comity-auth/comity/trust"
+	"github.com/comity-auth/comity/trust/aap"
+	"github.com/comity-auth/comity/trust/ident"
+)
+
+// Grant types, as the grant_type parameter spells them.
+const (
+	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
+	GrantClientCredentials = "client_credentials"
+)
+
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// What a request itself can be wrong in.
+var (
+	ErrMalformed       = errors.New("the request is malformed")
+	ErrRepeated        = fmt.Errorf("%w: a parameter is repeated", ErrMalformed)
+	ErrMissing         = fmt.Errorf("%w: a parameter is missing", ErrMalformed)
+	ErrGrantType       = errors.New("the grant type is not supported")
+	ErrTokenType       = fmt.Errorf("%w: a token type is not supported", ErrMalformed)
+	ErrActorToken      = fmt.Errorf("%w: an actor token is not supported", ErrMalformed)
+	ErrResource        = errors.New("a resource or audience is malformed")
+	ErrScopeSyntax     = errors.New("a scope is malformed")
+	ErrSeveralMethods  = fmt.Errorf("%w: more than one client authentication method", ErrMalformed)
+	ErrClientMismatch  = fmt.Errorf("%w: client_id names another client than the credentials", ErrMalformed)
+	ErrTooManyRequests = errors.New("too many requests")
+)
+
+const (
+	maxTargets    = 8
+	maxActions    = 32
+	maxCredential = 16 << 10 // bytes of a token or assertion
+	maxSecret     = 1024
+)
+
+// Request is one token request as it came in. Everything in it is untrusted.
+type Request struct {
+	// Form is the decoded body: every value of every parameter.
+	Form map[string][]string
+	// Authorization and DPoP are all values of the headers of these names.
+	Authorization []string
+	DPoP          []string
+	// Traceparent and Baggage-like headers of the caller are not taken over.
+	Traceparent string
+	Address     netip.Addr
+	UserAgent   string
+}
+
+// asked is a request that is well formed. Only wellFormed makes one.
+type asked struct {
+	grant      string // as trust files spell it
+	targets    []ident.Audience
+	scopes     ident.Scopes
+	actions    []aap.Action
+	ttl        time.Duration
+	task       trust.Task
+	credential credential
+
+	subjectToken     ident.RawToken
+	subjectType      ident.TokenType
+	requestedType    ident.TokenType
+	hasRequestedType bool
+	dpop             []string
+	from             trust.Requester
+}
+
+// mayRepeat are the parameters that RFC 8693 section 2.1 allows repeatedly.
+var mayRepeat = []string{"resource", "audience"}
+
+// parameters gives the single value of a parameter; sent empty counts as
+// omitted (RFC 6749 section 3.2).
+type parameters map[string][]string
+
+func (p parameters) get(name string) string {
+	if v := p[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func (p parameters) all(name string) []string {
+	return slices.DeleteFunc(slices.Clone(p[name]), func(s string) bool { return s == "" })
+}
+
+func (p parameters) checkRepeated() error {
+	for name, values := range p {
+		if len(values) > 1 && !slices.Contains(mayRepeat, name) {
+			return ErrRepeated
+		}
+	}
+	return nil
+}
+
+// wellFormed is step 1: it needs nothing but the request.
+func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
+	if d := s.global.Allow("", quotaPerSecond(s.opts.Limits.GlobalPerSecond)); !d.OK {
+		return asked{}, t.limited("global", d.RetryAfter)
+	}
+	p := parameters(req.Form)
+	var a asked
+	if err := p.checkRepeated(); err != nil {
+		return a, t.fail("request", "parameters", "each at most once", "a repeated one", err)
+	}
+	var err error
+	if a.credential, err = readCredential(p, req.Authorization); err != nil {
+		return a, t.fail("request", "credentials", "one client authentication method", err.Error(), err)
+	}
+	switch p.get("grant_type") {
+	case GrantTokenExchange:
+		a.grant = trust.GrantTokenExchange
+		err = a.readExchange(p)
+	case GrantClientCredentials:
+		a.grant = trust.GrantClientCredentials
+	case "":
+		err = fmt.Errorf("%w: grant_type", ErrMissing)
+	default:
+		err = ErrGrantType
+	}
+	t.event(a.grant)
+	if err == nil {
+		err = a.readTargets(p)
+	}
+	if err == nil {
+		err = a.readWishes(p)
+	}
+	if err != nil {
+		return a, t.fail("request", "parameters", "well formed", err.Error(), err)
+	}
+	t.ignored(p)
+	a.dpop = req.DPoP
+	a.from = trust.Requester{Address: req.Address}
+	t.pass("request", "parameters", "well formed", a.grant)
+	return a, nil
+}
+
+// readExchange reads the parameters of RFC 8693 section 2.1.
+func (a *asked) readExchange(p parameters) error {
+	token := p.get("subject_token")
+	switch {
+	case token == "":
+		return fmt.Errorf("%w: subject_token", ErrMissing)
+	case p.get("subject_token_type") == "":
+		return fmt.Errorf("%w: subject_token_type", ErrMissing)
+	case p.get("actor_token") != "" && p.get("actor_token_type") == "":
+		return fmt.Errorf("%w: actor_token_type", ErrMissing)
+	case p.get("actor_token") == "" && p.get("actor_token_type") != "":
+		return fmt.Errorf("%w: actor_token_type without actor_token", ErrMalformed)
+	case p.get("actor_token") != "":
+		return ErrActorToken
+	case len(token) > maxCredential:
+		return fmt.Errorf("%w: subject_token is longer than %d bytes", ErrMalformed, maxCredential)
+	}
+	a.subjectToken = ident.NewRawToken(token)
+	var err error
+	if a.subjectType, err = ident.ParseTokenType(p.get("subject_token_type")); err != nil {
+		return fmt.Errorf("%w: subject_token_type", ErrTokenType)
+	}
+	a.requestedType = ident.AccessToken
+	if want := p.get("requested_token_type"); want != "" {
+		a.hasRequestedType = true
+		if a.requestedType, err = ident.ParseTokenType(want); err != nil || a.requestedType == ident.IDToken {
+			return fmt.Errorf("%w: requested_token_type", ErrTokenType)
+		}
+	}
+	return nil
+}
+
+// readTargets collects the distinct resources (RFC 8707) and audiences.
+func (a *asked) readTargets(p parameters) error {
+	resources, audiences := p.all("resource"), p.all("audience")
+	if len(resources)+len(audiences) > maxTargets {
+		return fmt.Errorf("%w: more than %d", ErrResource, maxTargets)
+	}
+	add := func(text string, parse func(string) (ident.Audience, error)) error {
+		target, err := parse(text)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrResource, err)
+		}
+		if !slices.Contains(a.targets, target) {
+			a.targets = append(a.targets, target)
+		}
+		return nil
+	}
+	for _, text := range resources {
+		if err := add(text, ident.ParseResource); err != nil {
+			return err
+		}
+	}
+	for _, text := range audiences {
+		if err := add(text, ident.ParseAudience); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readWishes reads what the caller would like of the result.
+func (a *asked) readWishes(p parameters) (err error) {
+	if a.scopes, err = ident.ParseScopes(p.get("scope")); err != nil {
+		return fmt.Errorf("%w: %w", ErrScopeSyntax, err)
+	}
+	names := strings.FieldsFunc(p.get("capabilities"), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(names) > maxActions {
+		return fmt.Errorf("%w: more than %d capabilities", ErrMalformed, maxActions)
+	}
+	for _, name := range names {
+		action, err := aap.ParseAction(name)
+		if err != nil {
+			return fmt.Errorf("%w: capabilities: %w", ErrMalformed, err)
+		}
+		if !slices.Contains(a.actions, action) {
+			a.actions = append(a.actions, action)
+		}
+	}
+	if text := p.get("requested_ttl"); text != "" {
+		seconds, err := strconv.ParseUint(text, 10, 31)
+		if err != nil || seconds == 0 {
+			return fmt.Errorf("%w: requested_ttl is a number of seconds above 0", ErrMalformed)
+		}
+		a.ttl = time.Duration(seconds) * time.Second
+	}
+	a.task = trust.Task{ID: p.get("task_id"), Purpose: p.get("task_purpose")}
+	if len(a.task.ID) > 128 || len(a.task.Purpose) > 256 {
+		return fmt.Errorf("%w: task_id has at most 128 and task_purpose at most 256 bytes", ErrMalformed)
+	}
+	return nil
+}

@@ -1,0 +1,269 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/proof"
+	"github.com/comity-auth/comity/federation/wire"
+	"github.com/comity-auth/comity/trust"
+	"github.com/comity-auth/comity/trust/aap"
+	"github.com/comity-auth/comity/trust/ident"
+)
+
+// Why a subject token is refused, beyond what package federation reports.
+var (
+	ErrIssuerUnknown   = errors.New("the issuer is not registered")
+	ErrIssuerUnusable  = errors.New("the issuer is suspended or its registration has expired")
+	ErrPeerGrant       = errors.New("the issuer's tokens may not be presented by this grant")
+	ErrPeerTokenType   = errors.New("the issuer's tokens of this type are not accepted")
+	ErrTokenKind       = errors.New("the token is not of the type it was declared as")
+	ErrNotKnownThere   = errors.New("the client has no identifier at the issuer")
+	ErrBinding         = errors.New("the token is bound to a key that the request does not prove")
+	ErrClaimForm       = errors.New("a claim has the wrong form")
+	ErrSingleUse       = errors.New("the token was presented before")
+	ErrForeignResource = errors.New("the token is addressed to somebody else")
+)
+
+// proven is a bound caller with a subject that its issuer vouches for. Only
+// prove makes one.
+type proven struct {
+	bound
+	peer     *trust.Peer // nil for this broker's own tokens, and without a subject
+	subject  trust.Party
+	token    *federation.Token // nil for client_credentials
+	parentID string
+}
+
+// prove is step 4: the token names its issuer, the snapshot names the peer, and
+// the peer's keys prove the token. An issuer that nobody registered causes no
+// traffic.
+func (s *Service) prove(ctx context.Context, t *trail, b bound) (proven, error) {
+	p := proven{bound: b}
+	if b.grant == trust.GrantClientCredentials {
+		return p, nil
+	}
+	u, err := federation.Peek(b.subjectToken)
+	if err != nil {
+		return p, t.refused("subject", err)
+	}
+	from, want, err := s.issuer(t, b, u, &p)
+	if err != nil {
+		return p, err
+	}
+	if p.token, err = s.opts.Verifier.Verify(ctx, u, from, want); err != nil {
+		return p, t.refused("subject", err)
+	}
+	t.pass("subject", "signature", "a key of "+from.Name, p.token.KeyThumbprint())
+	if err := s.readSubject(t, &p); err != nil {
+		return p, err
+	}
+	return p, nil
+}
+
+// issuer finds who should vouch for the token, and what is wanted of it.
+func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *proven) (federation.Peer, federation.Want, error) {
+	var none federation.Peer
+	want := federation.Want{Types: typesOf(b.subjectType)}
+	own := s.opts.Settings.Issuer.String()
+	if u.Issuer() == own {
+		t.peer(trust.Self)
+		want.Audiences, want.SharedAudience = s.ownAudiences(b), false
+		want.RequireID = true
+		return s.self(), want, nil
+	}
+	peer := b.snapshot.PeerByIssuer(u.Issuer())
+	if peer == nil {
+		return none, want, t.fail("subject", "iss", "a registered issuer", u.Issuer(), ErrIssuerUnknown)
+	}
+	p.peer = peer
+	t.peer(peer.Name)
+	switch {
+	case !peer.Usable(t.now):
+		return none, want, t.fail("subject", "peer", "active and not expired", string(peer.Status), ErrIssuerUnusable)
+	case !slices.Contains(peer.Grants, b.grant):
+		return none, want, t.fail("subject", "peer", strings.Join(peer.Grants, ", "), b.grant, ErrPeerGrant)
+	case !slices.Contains(peer.TokenTypes, b.subjectType):
+		return none, want, t.fail("subject", "subject_token_type", "one the peer may present", b.subjectType.Short(), ErrPeerTokenType)
+	}
+	want.Audiences, want.SharedAudience = peer.Audiences, peer.Shared
+	if b.subjectType == ident.IDToken {
+		known := b.client.KnownAs[peer.Name]
+		if known == "" {
+			return none, want, t.fail("subject", "known_as", "the client's identifier at "+peer.Name, "none", ErrNotKnownThere)
+		}
+		want.Audiences = []string{known}
+	}
+	t.pass("subject", "peer", "a registered issuer in use", peer.Name)
+	return verifiable(peer), want, nil
+}
+
+// typesOf are the header types that a declared token type goes with. Foreign
+// access tokens often bear a bare JWT or nothing; what tells the kinds apart
+// then is in readSubject.
+func typesOf(declared ident.TokenType) []string {
+	switch declared {
+	case ident.AccessToken, ident.JWT:
+		return []string{"at+jwt", "jwt", ""}
+	case ident.IDToken:
+		return []string{"jwt", ""}
+	}
+	return nil
+}
+
+// ownAudiences are what our own token may be addressed to when it comes back as
+// a subject: our issuer, or a resource whose client the caller is.
+func (s *Service) ownAudiences(b bound) []string {
+	out := []string{s.opts.Settings.Issuer.String()}
+	for r := range b.snapshot.ResourcesOf(b.client.ID.String()) {
+		out = append(out, r.Audience.String())
+	}
+	return out
+}
+
+// self is this broker as a peer whose keys are its own.
+func (s *Service) self() federation.Peer {
+	set := s.opts.Signer.JWKS()
+	return federation.Peer{Name: trust.Self, Fingerprint: fmt.Sprintf("self:%x", sum(set)), Issuer: s.opts.Settings.Issuer.String(),
+		Discovery: federation.Static, JWKS: set, Algorithms: ownAlgorithms, Leeway: time.Second, MaxTokenAge: s.opts.Settings.MaxTTL}
+}
+
+// verifiable is a peer of the snapshot as package federation wants it.
+func verifiable(p *trust.Peer) federation.Peer {
+	out := federation.Peer{Name: p.Name, Fingerprint: p.Fingerprint, Issuer: p.Issuer.String(), Discovery: federation.Discovery(p.Discovery),
+		JWKSURI: p.JWKSURI, JWKS: p.JWKS, JWKSHosts: p.JWKSHosts, Algorithms: p.Algorithms, Leeway: p.Leeway, MaxTokenAge: p.MaxAge}
+	for _, pin := range p.Pins {
+		out.Pins = append(out.Pins, federation.Pin{Thumbprint: pin.Thumbprint, NotBefore: pin.NotBefore.Time, NotAfter: pin.NotAfter.Time})
+	}
+	return out
+}
+
+// readSubject reads what decisions are made on out of a verified token.
+func (s *Service) readSubject(t *trail, p *proven) error {
+	claims := p.token.Claims()
+	t.foreign(s.digests, p.token)
+	if err := p.checkKind(t, claims); err != nil {
+		return err
+	}
+	if err := p.checkBinding(t, claims); err != nil {
+		return err
+	}
+	issued, _ := p.token.IssuedAt()
+	p.subject = trust.Party{Issuer: p.token.Issuer(), Subject: p.token.Subject(), Claims: claims,
+		IssuedAt: issued, Expires: p.token.Expires()}
+	var err error
+	if p.subject.Scopes, err = carriedScopes(claims); err != nil {
+		return t.fail("subject", "scope", "text of RFC 6749 section 3.3", err.Error(), err)
+	}
+	names := aap.Options{}
+	if p.peer != nil && p.peer.AAPAlias {
+		names.Names = aap.NamesAlias
+	}
+	if p.subject.Agent, err = aap.Parse(claims, names); err != nil {
+		return t.fail("subject", "agent claims", "the agent profile", err.Error(), err)
+	}
+	if p.subject.Holder, err = holder(claims, p.token.Subject()); err != nil {
+		return t.fail("subject", "holder", "azp and client_id are texts", err.Error(), err)
+	}
+	id := p.token.ID()
+	if id == "" {
+		id = fmt.Sprintf("sha256:%x", p.token.Digest())
+	}
+	p.parentID = id
+	if p.peer != nil && p.peer.Foreign {
+		p.parentID = s.digests.Digest("jti", p.token.Issuer()+" "+id)
+	}
+	if p.peer != nil && p.peer.SingleUse {
+		t.useOnce(trust.NewOnce(trust.OnceSubject, p.token.Issuer(), id, p.token.Expires().Add(p.peer.Leeway)))
+	}
+	t.pass("subject", "claims", "read", "sub and holder")
+	return nil
+}
+
+// checkKind tells access tokens and ID tokens apart (RFC 8725 section 3.11).
+func (p *proven) checkKind(t *trail, claims map[string]any) error {
+	_, atHash := claims["at_hash"]
+	_, cHash := claims["c_hash"]
+	_, nonce := claims["nonce"]
+	_, events := claims["events"]
+	looksLikeID := atHash || cHash || nonce
+	if events || looksLikeID && p.subjectType != ident.IDToken {
+		return t.fail("subject", "kind", p.subjectType.Short(), "claims of another kind of token", ErrTokenKind)
+	}
+	if p.subjectType == ident.IDToken {
+		azp, has, err := wire.String(claims, "azp")
+		if err != nil || has && azp != p.client.KnownAs[p.peer.Name] {
+			return t.fail("subject", "azp", "the client's identifier at "+p.peer.Name, "another party", ErrForeignResource)
+		}
+	}
+	return nil
+}
+
+// checkBinding holds a bound token to its key: it never becomes a bearer token
+// by being exchanged.
+func (p *proven) checkBinding(t *trail, claims map[string]any) error {
+	cnf, err := proof.ParseConfirmation(claims)
+	if err != nil {
+		return t.fail("subject", "cnf", "jkt or x5t#S256", err.Error(), err)
+	}
+	if !cnf.IsZero() && !cnf.Satisfied(p.proven) {
+		return t.fail("subject", "cnf", "a proof with the token's key "+cnf.JKT, "key "+p.proven.JKT, ErrBinding)
+	}
+	return nil
+}
+
+// carriedScopes reads scope, or where there is none scp as some issuers write
+// it, as a text or a list of texts. Anything else is an error, never all scopes.
+func carriedScopes(claims map[string]any) (ident.Scopes, error) {
+	name := "scope"
+	v, ok := claims[name]
+	if !ok {
+		name = "scp"
+		v, ok = claims[name]
+	}
+	var out ident.Scopes
+	var err error
+	switch v := v.(type) {
+	case nil:
+		if ok {
+			err = errors.New("null")
+		}
+	case string:
+		out, err = ident.ParseScopes(strings.Join(strings.Fields(v), " "))
+	case []any:
+		list := make([]string, len(v))
+		for i, x := range v {
+			text, isText := x.(string)
+			if !isText || name == "scope" {
+				return ident.Scopes{}, fmt.Errorf("%w: %s", ErrClaimForm, name)
+			}
+			list[i] = text
+		}
+		out, err = ident.NewScopes(list)
+	default:
+		err = errors.New("neither text nor list")
+	}
+	if err != nil {
+		return ident.Scopes{}, fmt.Errorf("%w: %s: %w", ErrClaimForm, name, err)
+	}
+	return out, nil
+}
+
+// holder is who a token was issued to: azp, else client_id, else sub.
+func holder(claims map[string]any, sub string) (string, error) {
+	for _, name := range []string{"azp", "client_id"} {
+		v, has, err := wire.String(claims, name)
+		if err != nil {
+			return "", fmt.Errorf("%w: %s", ErrClaimForm, name)
+		}
+		if has {
+			return v, nil
+		}
+	}
+	return sub, nil
+}
