@@ -16,7 +16,7 @@ import (
 // is a name and grants nothing. Safe for concurrent use.
 type IDs struct{ block *blockBox }
 
-// blockBox keeps the expanded key behind a pointer, where fmt does not follow.
+// blockBox keeps the expanded key two pointers away, where fmt does not follow.
 type blockBox struct{ cipher.Block }
 
 // The block: writer, sequence number, check, as big-endian numbers.

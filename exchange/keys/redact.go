@@ -10,7 +10,8 @@ const redacted = "[redacted]"
 
 // The types that hold key material print as a fixed text whatever the verb or
 // encoder. Where another struct holds one in an unexported field these methods
-// are not called; there the material is behind a pointer.
+// are not called; there the material is two pointers away, because fmt follows
+// the first one when the verb does not fit.
 
 // Format writes a fixed text.
 func (s Seal) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }

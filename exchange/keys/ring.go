@@ -52,7 +52,9 @@ type Options struct {
 	// one. Nobody but its owner and group may have access to it.
 	File string
 	// Signer signs instead of a generated key: a key service or a PKCS #11
-	// token. It must be safe for concurrent use. Not together with File.
+	// token. It must be safe for concurrent use. Not together with File. A key
+	// that is in the process prints where Options are in an unexported field;
+	// give it as a File.
 	Signer crypto.Signer
 	// Now stamps new keys; time.Now if nil.
 	Now func() time.Time
@@ -62,11 +64,11 @@ type Options struct {
 // and wait for nothing but, in Reload, the store and, in Sign, the signer.
 type Ring struct {
 	store Store
-	opts  Options
+	opts  *Options // behind a pointer, as is all that may hold key material
 	// master and its id never change in the life of a ring: what was derived
 	// from it is in use elsewhere.
 	masterID string
-	master   []byte
+	master   *[masterSize]byte
 	ids      *IDs
 
 	state    atomic.Pointer[state]
@@ -86,7 +88,7 @@ func Open(ctx context.Context, store Store, opts Options) (*Ring, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	r := &Ring{store: store, opts: opts}
+	r := &Ring{store: store, opts: &opts}
 	switch {
 	case opts.Seal == nil || opts.Seal.key == nil:
 		return nil, fmt.Errorf("open keys: %w: none is open", ErrSeal)
@@ -298,7 +300,7 @@ func (r *Ring) Derive(label string, n int) []byte {
 	if label == "" || n < 1 || n > maxDerived {
 		panic(fmt.Sprintf("keys: no key of %d bytes can be derived for %q", n, label))
 	}
-	key, err := hkdf.Key(sha256.New, r.master, nil, "comity derive v1 "+label, n)
+	key, err := hkdf.Key(sha256.New, r.master[:], nil, "comity derive v1 "+label, n)
 	if err != nil {
 		panic("keys: " + err.Error())
 	}

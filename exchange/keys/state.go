@@ -216,7 +216,9 @@ func compareInfo(a, b KeyInfo) int {
 }
 
 // masterOf opens the one active MAC key.
-func masterOf(seal *Seal, records []trust.KeyRecord) (id string, master []byte, err error) {
+func masterOf(seal *Seal, records []trust.KeyRecord) (string, *[masterSize]byte, error) {
+	var id string
+	var master []byte
 	for _, rec := range records {
 		if rec.Use != trust.KeyMAC || rec.State != trust.KeyActive {
 			continue
@@ -224,15 +226,16 @@ func masterOf(seal *Seal, records []trust.KeyRecord) (id string, master []byte, 
 		if id != "" {
 			return "", nil, fmt.Errorf("%w: more than one MAC key is active", ErrRecord)
 		}
-		if master, err = seal.Open(rec); err != nil {
+		plain, err := seal.Open(rec)
+		if err != nil {
 			return "", nil, err
 		}
-		id = rec.ID
+		id, master = rec.ID, plain
 	}
 	if len(master) != masterSize {
 		return "", nil, fmt.Errorf("%w: there is no active MAC key of %d bytes", ErrRecord, masterSize)
 	}
-	return id, master, nil
+	return id, (*[masterSize]byte)(master), nil
 }
 
 func newMaster(seal *Seal, now time.Time) (trust.KeyRecord, error) {
