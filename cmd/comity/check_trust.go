@@ -12,5 +12,5 @@ var errTrustUnchecked = errors.New("trust files cannot be checked by this build 
 
 // checkTrust reports what is wrong with a trust file under a configuration:
 // a config.Problems, or any other error. Fields of cfg that are themselves wrong
-// have their zero value.
+// keep their default.
 func checkTrust(_ string, _ *config.Config) error { return errTrustUnchecked }

@@ -130,7 +130,7 @@ func (l *loader) readPair(path string, name, value *yaml.Node) {
 		l.problem(path, at, "aliases are not supported; write the value out")
 	case isSection && isNull(value): // all its keys are commented out
 	case isSection && value.Kind != yaml.MappingNode:
-		l.problem(path, at, "must be a section, not "+tagName(value.ShortTag()))
+		l.problem(path, at, "expected a section, found "+tagName(value.ShortTag()))
 	case isSection:
 		l.readMap(value, path)
 	case k.envOnly:
@@ -149,7 +149,7 @@ func (l *loader) readValue(k key, at Origin, value *yaml.Node) {
 	in.text = ""
 	for _, item := range value.Content {
 		if item.Kind != yaml.ScalarNode || item.ShortTag() != "!!str" {
-			l.problem(k.path, l.fileAt(item.Line), "an item must be text, not "+tagName(item.ShortTag()))
+			l.problem(k.path, l.fileAt(item.Line), "expected text as an item, found "+tagName(item.ShortTag()))
 			continue
 		}
 		in.list = append(in.list, item.Value)

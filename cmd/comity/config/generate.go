@@ -36,7 +36,11 @@ func WriteInit(w io.Writer, values map[string]string) error {
 		if v, ok := values[k.path]; ok {
 			text = v
 		}
-		b.WriteString(wrapComment(k.fullDoc()+" ["+k.env()+"]", indent(g)))
+		doc := k.fullDoc()
+		if k.enum != nil {
+			doc += " One of " + strings.Join(k.enum, ", ") + "."
+		}
+		b.WriteString(wrapComment(doc+" ["+k.env()+"]", indent(g)))
 		fmt.Fprintf(&b, "%s%s: %s\n", indent(g), name, k.literal(text))
 	}
 	_, err := io.WriteString(w, b.String())
@@ -56,9 +60,6 @@ func (k key) literal(text string) string {
 
 func (k key) fullDoc() string {
 	doc := k.doc
-	if k.enum != nil {
-		doc += " One of " + strings.Join(k.enum, ", ") + "."
-	}
 	if k.unbuilt {
 		doc += " Not supported by this build yet: refused when set."
 	}

@@ -183,9 +183,11 @@ func quoteText(s string) string {
 	if word.MatchString(s) && !number.MatchString(s) && !slices.Contains(reserved, strings.ToLower(s)) {
 		return s
 	}
-	quoted, err := json.Marshal(s)
-	if err != nil {
-		return `""`
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		return `""` // a string always encodes
 	}
-	return string(quoted)
+	return strings.TrimSuffix(b.String(), "\n")
 }

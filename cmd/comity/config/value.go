@@ -78,7 +78,7 @@ func (k key) fits(in input) error {
 	if in.tag == "!!null" {
 		return errors.New("no value is given; leave the key out for its default")
 	}
-	return fmt.Errorf("must be %s, not %s", k.typeName(), tagName(in.tag))
+	return fmt.Errorf("expected %s, found %s", k.typeName(), tagName(in.tag))
 }
 
 func tagName(tag string) string {
@@ -125,7 +125,7 @@ func assignIdentifier[T any](p *T, in input, parse func(string) (T, error)) erro
 	}
 	v, err := parse(in.text)
 	if err != nil {
-		return fmt.Errorf("%s%w", in.shown(), err)
+		return fmt.Errorf("%sis %w", in.shown(), err)
 	}
 	*p = v
 	return nil
