@@ -238,3 +238,18 @@ func TestLeeway(t *testing.T) {
 		}
 	}
 }
+
+// Zero as the greatest age accepts no token: not one issued this second, and
+// not one that does not say when it was.
+func TestZeroTokenAgeAcceptsNothing(t *testing.T) {
+	t.Parallel()
+	p, w := goodPeer(t), goodWant()
+	p.MaxTokenAge, w.IssuedAtOptional = 0, true
+	for name, claims := range map[string]object{
+		"issued now": goodClaims().with("iat", forgeNow), "without iat": goodClaims().with("iat", nil),
+	} {
+		if _, err := verifyRaw(t, goodToken(t, claims), p, w); !errors.Is(err, federation.ErrTooOld) {
+			t.Errorf("%s: got error %v, want %v", name, err, federation.ErrTooOld)
+		}
+	}
+}

@@ -128,7 +128,8 @@ func TestKeysLeftOut(t *testing.T) {
 		{"JO-31: refuses RSA of 8193 bits", rsaKey.with("n", ones(8193)), size},
 		{"JO-31: refuses RSA of 16384 bits", rsaKey.with("n", ones(16384)), size},
 		{"JO-31: refuses an even modulus", rsaKey.with("n", number(new(big.Int).Lsh(big.NewInt(3), 2046))), size},
-		{"JO-31: refuses a modulus with a leading zero", rsaKey.with("n", "AA"+rfc7638n), size},
+		{"JO-31: refuses a modulus with a leading zero", rsaKey.with("n", encode64(append([]byte{0}, forged().rsa.N.Bytes()...))), size},
+		{"JO-31: refuses an exponent with a leading zero", rsaKey.with("e", "AAEAAQ"), size},
 		{"JO-31: refuses e = 0", rsaKey.with("e", "AA"), size},
 		{"JO-31: refuses e = 1", rsaKey.with("e", "AQ"), size},
 		{"JO-31: refuses e = 3", rsaKey.with("e", "Aw"), size},
@@ -137,6 +138,9 @@ func TestKeysLeftOut(t *testing.T) {
 		{"JO-31: refuses e = 2^64+1", rsaKey.with("e", "AQAAAAAAAAAB"), size},
 		{"JO-31: refuses a missing e", rsaKey.with("e", nil), size},
 		{"JO-40: refuses a modulus with the ROCA weakness", rsaKey.with("n", number(rocaModulus(t))), "RSA key with the ROCA weakness"},
+		{"refuses a use that is no string", ec.with("use", []string{"sig"}), malformed},
+		{"refuses a crv that is no string", ec.with("crv", 256), malformed},
+		{"refuses an Ed25519 crv that is no string", ed.with("crv", 25519), malformed},
 		{"refuses an Ed25519 key of 31 bytes", ed.with("x", encode64(make([]byte, 31))), malformed},
 		{"refuses alg ES384 on P-256", ec.with("alg", "ES384"), wrongAlg},
 		{"refuses alg RS256 on EC", ec.with("alg", "RS256"), wrongAlg},
@@ -288,6 +292,9 @@ func TestFind(t *testing.T) {
 				t.Errorf("got key %q, want %q", got.ID, tt.kid)
 			}
 		})
+	}
+	if keys := (*federation.KeySet)(nil).Keys(); keys != nil {
+		t.Errorf("nil set: got keys %v, want none", keys)
 	}
 	if _, err := (*federation.KeySet)(nil).Find("a", jose.ES256); !errors.Is(err, federation.ErrUnknownKey) {
 		t.Errorf("nil set: got error %v, want %v", err, federation.ErrUnknownKey)

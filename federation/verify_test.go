@@ -121,6 +121,9 @@ func TestZeroValuesAcceptNothing(t *testing.T) {
 			t.Errorf("%s: got error %v, want %v", tt.name, err, tt.want)
 		}
 	}
+	if z := (federation.Unverified{}); z.Issuer() != "" || z.Type() != "" || z.Algorithm() != "" || z.KeyID() != "" {
+		t.Errorf("the zero token says %q %q %q %q, want nothing", z.Issuer(), z.Type(), z.Algorithm(), z.KeyID())
+	}
 	if _, err := federation.Peek(ident.RawToken{}); !errors.Is(err, federation.ErrMalformed) {
 		t.Errorf("got error %v for no token, want %v", err, federation.ErrMalformed)
 	}
@@ -270,6 +273,9 @@ func TestTokensNeverPrint(t *testing.T) {
 	tok, err := verifyRaw(t, raw, goodPeer(t), goodWant())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := u.LogValue().String() + tok.LogValue().String(); strings.Contains(got, raw[:20]) {
+		t.Errorf("logs %q, which holds the token", got)
 	}
 	for _, v := range []any{u, tok, *tok, struct{ u federation.Unverified }{u}, struct{ t *federation.Token }{tok}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
