@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/comity-auth/comity/federation/proof"
 	"github.com/comity-auth/comity/trust"
@@ -36,3 +37,6 @@ func (s *Service) bind(t *trail, c caller) (bound, error) {
 	t.pass("binding", "dpop", "one valid proof for this endpoint", jkt)
 	return b, nil
 }
+
+// ProofAlgorithms lists what DPoP proofs may be signed with.
+func ProofAlgorithms() []string { return slices.Clone(proofAlgorithms) }

@@ -235,3 +235,12 @@ func newDecoy() (federation.Peer, error) {
 	return federation.Peer{Name: "client:unknown", Fingerprint: "client:unknown", Issuer: "unknown", Discovery: federation.Static,
 		JWKS: set, Algorithms: assertionAlgorithms, Leeway: assertionLeeway, MaxTokenAge: maxAssertionLife}, err
 }
+
+// AssertionAlgorithms lists what clients may sign their assertions with.
+func AssertionAlgorithms() []string {
+	out := make([]string, len(assertionAlgorithms))
+	for i, a := range assertionAlgorithms {
+		out[i] = string(a)
+	}
+	return out
+}
