@@ -180,7 +180,7 @@ func (k *Keys) Key(ctx context.Context, p Peer, kid string, alg jose.SignatureAl
 	case err == nil || kid == "" || p.Discovery == Static || !errors.Is(err, ErrUnknownKey):
 		return key, err
 	}
-	return k.unknown(ctx, e, kid, alg)
+	return k.unknown(ctx, e, held, kid, alg)
 }
 
 // first finds a key when there is no usable set yet, or none any more.
@@ -215,9 +215,9 @@ func (k *Keys) stale(ctx context.Context, e *entry, held *holding, kid string, a
 // unknown answers for a key id that is not in the set: it may be new. It is
 // asked for once per cooldown, counted from the last fetch that served the
 // same purpose; a peer that cannot be asked leaves the question open.
-func (k *Keys) unknown(ctx context.Context, e *entry, kid string, alg jose.SignatureAlgorithm) (Key, error) {
-	f, err := k.demandUnknown(e)
-	if err == nil && f != nil {
+func (k *Keys) unknown(ctx context.Context, e *entry, held *holding, kid string, alg jose.SignatureAlgorithm) (Key, error) {
+	f, err := k.demandUnknown(e, held)
+	if err == nil {
 		err = f.wait(ctx)
 	}
 	if err != nil {

@@ -44,7 +44,11 @@ type flight struct {
 }
 
 // wait returns the outcome, or that ctx ended first. The fetch goes on then.
+// With no flight there is nothing to wait for.
 func (f *flight) wait(ctx context.Context) error {
+	if f == nil {
+		return nil
+	}
 	select {
 	case <-f.done:
 		return f.err
@@ -53,27 +57,37 @@ func (f *flight) wait(ctx context.Context) error {
 	}
 }
 
-// demand returns the flight to wait for when there is no good set: the one
-// under way, or a new one unless the last failed just now.
+// demand returns the flight to wait for when the caller saw no fresh set: the
+// one under way, none if one has landed since, or a new one unless the last
+// failed just now.
 func (k *Keys) demand(e *entry) (*flight, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.flight == nil && k.opts.Now().Before(e.retry) {
-		return nil, e.lastErr
-	}
-	f, _ := k.beginLocked(e, routine)
-	return f, nil
-}
-
-// demandUnknown is demand for an unknown key id. Without a flight and an error
-// the question has been asked recently enough.
-func (k *Keys) demandUnknown(e *entry) (*flight, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := k.opts.Now()
 	switch {
 	case e.flight != nil:
 		return e.flight, nil
+	case e.current.Load().fresh(now):
+		return nil, nil
+	case now.Before(e.retry):
+		return nil, e.lastErr
+	}
+	f, _ := k.beginLocked(e, routine)
+	return f, nil
+}
+
+// demandUnknown is demand for a key id that the set seen does not hold. Without
+// a flight and an error the question has been asked recently enough, or another
+// set has come since.
+func (k *Keys) demandUnknown(e *entry, seen *holding) (*flight, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := k.opts.Now()
+	switch {
+	case e.flight != nil:
+		return e.flight, nil
+	case e.current.Load() != seen:
+		return nil, nil
 	case e.lastErr != nil && now.Before(e.retry):
 		return nil, e.lastErr
 	case e.lastErr == nil && !e.asked.IsZero() && now.Sub(e.asked) < k.opts.Cooldown:
