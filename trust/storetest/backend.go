@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/audit"
@@ -98,9 +99,13 @@ func (s suite) exec(t testing.TB, location, statement string) {
 	}
 }
 
+// patience bounds a wait that ends much sooner unless something is broken.
+const patience = time.Minute
+
 // newLedger opens a ledger that is closed before its store.
 func newLedger(t testing.TB, store trust.Committer, opts trust.LedgerOptions) *trust.Ledger {
 	t.Helper()
+	opts.Timeout = patience
 	l := trust.NewLedger(store, opts)
 	t.Cleanup(l.Close)
 	return l

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -52,9 +51,6 @@ func follow(ctx context.Context, store trust.Source, from, to trust.Revision) (i
 		from = state.Revision
 	}
 }
-
-// patience bounds a wait that ends much sooner unless something is broken.
-const patience = time.Minute
 
 func mustFollow(t *testing.T, store trust.Source, from, to trust.Revision) int {
 	t.Helper()

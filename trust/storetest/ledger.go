@@ -149,7 +149,12 @@ type ended struct {
 func (s suite) model(t *testing.T) {
 	const entries, batch = 200, 64
 	g := newGate(s.fresh(t))
-	l := newLedger(t, g, trust.LedgerOptions{Queue: batch, Batch: batch})
+	room := make(chan struct{}, entries) // one value for each entry that left the queue
+	l := newLedger(t, g, trust.LedgerOptions{Queue: batch, Batch: batch, Observe: func(n int, _ time.Duration, _ error) {
+		for range n {
+			room <- struct{}{}
+		}
+	}})
 	full := make(chan struct{})
 	var once sync.Once
 	all := make([]ended, entries)
@@ -167,7 +172,7 @@ func (s suite) model(t *testing.T) {
 				}
 				// The first transaction is held, so a whole batch waits behind it.
 				once.Do(func() { close(full) })
-				<-g.open
+				<-room
 			}
 		})
 	}

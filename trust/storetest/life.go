@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
@@ -129,7 +128,7 @@ func (s suite) survived(t *testing.T, location string, said []byte) {
 		}
 	}
 	store := s.open(t, location, FeedAll)
-	l := newLedger(t, store, trust.LedgerOptions{Timeout: time.Minute})
+	l := newLedger(t, store, trust.LedgerOptions{})
 	var group errgroup.Group
 	group.SetLimit(32)
 	// What follows the last line break was cut off by the kill.

@@ -83,7 +83,7 @@ func (s suite) recordTampering(t *testing.T) {
 	for range 3 {
 		out = mustCommit(t, l, entry(), trust.Committed)
 	}
-	s.exec(t, location, `UPDATE records SET hash = (SELECT max(hash) FROM records WHERE seq <> 2) WHERE seq = 2`)
+	s.exec(t, location, `UPDATE records SET hash = (SELECT hash FROM records WHERE seq = 1) WHERE seq = 2`)
 	_, err := chain(t.Context(), store, out.At.Writer)
 	wantErr(t, "chain", err, audit.ErrBroken)
 }
