@@ -45,7 +45,8 @@ type Options struct {
 	// Timeout bounds a whole Get, its retries included. Default 5 s.
 	Timeout time.Duration
 
-	// PerHost is how many requests may be under way to one host. Default 4.
+	// PerHost is how many requests may be under way to one host. Further ones
+	// wait, for half of Timeout at most. Default 4.
 	PerHost int
 	// BreakerFailures in a row open a host's circuit breaker. Default 5.
 	BreakerFailures uint32

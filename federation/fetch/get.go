@@ -67,7 +67,8 @@ func (c *Client) guarded(ctx context.Context, u *url.URL, r Request) (*Response,
 	}
 	chain, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if err := h.acquire(chain); err != nil {
+	// Half of the time at most, since a place without time to use it is none.
+	if err := h.acquire(chain, c.timeout/2); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

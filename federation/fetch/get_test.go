@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -448,4 +449,37 @@ func TestFreshness(t *testing.T) {
 			t.Errorf("%s: Get = %+v, %v, want %v, %v", tc.name, got, err, tc.want, tc.explicit)
 		}
 	}
+}
+
+// A request that got no place within its time is busy, and the host's breaker
+// does not hear of it.
+func TestConcurrencyCapTimesOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hang := func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+			time.Sleep(3 * time.Second)
+			return nil, context.DeadlineExceeded
+		}
+		c, err := fetch.New(fetch.Options{Resolver: resolving([]string{"8.8.8.8"}), Dial: hang, PerHost: 1, BreakerFailures: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		get := func() error {
+			_, err := c.Get(t.Context(), fetch.Request{URL: "https://as.acme.example/"})
+			return err
+		}
+		first := make(chan error)
+		go func() { first <- get() }()
+		synctest.Wait()
+		if err := get(); !errors.Is(err, fetch.ErrBusy) {
+			t.Errorf("second Get = %v, want ErrBusy", err)
+		}
+		if err := <-first; !errors.Is(err, fetch.ErrUnreachable) {
+			t.Errorf("first Get = %v, want ErrUnreachable", err)
+		}
+		if got := c.State("as.acme.example"); got != "closed" {
+			t.Errorf("State after one failure = %s, want closed", got)
+		}
+		time.Sleep(time.Minute) // for the connection attempts in the background
+	})
 }

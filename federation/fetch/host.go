@@ -20,8 +20,10 @@ type host struct {
 	slots   chan struct{}
 }
 
-// acquire waits for a free slot until ctx ends.
-func (h *host) acquire(ctx context.Context) error {
+// acquire waits for a free slot until ctx ends or the wait has been too long.
+func (h *host) acquire(ctx context.Context, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
 	select {
 	case h.slots <- struct{}{}:
 		return nil
