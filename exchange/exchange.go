@@ -59,9 +59,9 @@ type Options struct {
 
 	Limits Limits
 	Now    func() time.Time
-	// Observe sees every decision once it is final, when set. It must not keep
-	// the record.
-	Observe func(ctx context.Context, r *audit.Record, took time.Duration)
+	// Observe sees every decision once it is final, when set, with its decision
+	// id if it was recorded. It must not keep the record.
+	Observe func(ctx context.Context, r *audit.Record, id string, took time.Duration)
 }
 
 // Limits bound how often the service may be asked. Zero takes the default.

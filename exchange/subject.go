@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -141,6 +142,27 @@ func verifiable(p *trust.Peer) federation.Peer {
 		out.Pins = append(out.Pins, federation.Pin{Thumbprint: pin.Thumbprint, NotBefore: pin.NotBefore.Time, NotAfter: pin.NotAfter.Time})
 	}
 	return out
+}
+
+// Verifiable is a registered peer as package federation wants it, for what
+// looks after its keys.
+func Verifiable(p *trust.Peer) federation.Peer { return verifiable(p) }
+
+// Fingerprints yields those of every peer and client of the snapshot, under
+// which their key sets are kept.
+func Fingerprints(s *trust.Snapshot) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for p := range s.Peers {
+			if !yield(p.Fingerprint) {
+				return
+			}
+		}
+		for c := range s.Clients {
+			if c.Auth == trust.AuthPrivateKeyJWT && !yield(clientPeer(c).Fingerprint) {
+				return
+			}
+		}
+	}
 }
 
 // readSubject reads what decisions are made on out of a verified token.

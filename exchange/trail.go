@@ -242,7 +242,7 @@ func (t *trail) spent() []trust.Once {
 
 func (s *Service) observe(ctx context.Context, t *trail, began time.Time) {
 	if s.opts.Observe != nil {
-		s.opts.Observe(ctx, &t.record, s.opts.Now().Sub(began))
+		s.opts.Observe(ctx, &t.record, t.final, s.opts.Now().Sub(began))
 	}
 }
 

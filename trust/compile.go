@@ -410,7 +410,7 @@ func (c *Compiler) ttl(d Duration, n *notes) time.Duration {
 }
 
 func (c *Compiler) policy(s PolicySpec, n *notes) *Policy {
-	p := &Policy{Name: s.Name, Operator: s.Operator, TTL: c.ttl(s.TTL, n)}
+	p := &Policy{Name: s.Name, Operator: s.Operator, AgentType: s.AgentType, TTL: c.ttl(s.TTL, n)}
 	_, err := ident.ParseName(s.Name)
 	n.check("name", err)
 	if s.Operator == "" || len(s.Operator) > 256 {
@@ -430,6 +430,9 @@ func (c *Compiler) policy(s PolicySpec, n *notes) *Policy {
 	}
 	if p.MaxDepth < 0 || p.MaxDepth > maxDepth {
 		n.add("max_depth", "want 0 to %d", maxDepth)
+	}
+	if s.Proof != "" {
+		p.Proof = n.proof("proof", s.Proof)
 	}
 	if s.Oversight != nil {
 		numbers, err := jsonNumbers(s.Oversight)

@@ -161,10 +161,12 @@ func (m *Mapping) serves(c *Client) bool {
 type Policy struct {
 	Name         string
 	Operator     string
+	AgentType    string
 	Resources    []ident.Audience
 	Capabilities []capabilityRule
 	TTL          time.Duration
 	MaxDepth     int
+	Proof        Proof
 	Oversight    *aap.Oversight
 	Audit        *aap.Audit
 	Status       Status

@@ -203,7 +203,7 @@ func (d *decision) issue(g *Grant) (err error) {
 	if g.Policy, err = d.policy(g.Resource.Audience); err != nil {
 		return err
 	}
-	if err := d.proof("", false); err != nil {
+	if err := d.proof(g.Policy.Proof, false); err != nil {
 		return err
 	}
 	var entitled authority
@@ -352,7 +352,7 @@ func (d *decision) policy(target ident.Audience) (*Policy, error) {
 	candidates, _ := d.snapshot.policies.get(route{d.ask.Client.Operator, target.String()})
 	var found []*Policy
 	for _, p := range candidates {
-		if p.Status == Active {
+		if p.Status == Active && (p.AgentType == "" || p.AgentType == d.ask.Client.Agent.Type) {
 			found = append(found, p)
 		}
 	}

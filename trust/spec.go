@@ -216,6 +216,8 @@ type PolicySpec struct {
 	Name string `json:"name"`
 	// Operator selects the clients it is for.
 	Operator string `json:"operator"`
+	// AgentType, when set, selects among them those whose agent is of the type.
+	AgentType string `json:"agent_type,omitempty"`
 	// Resources are the audiences it reaches. Required.
 	Resources    []string         `json:"resources"`
 	Capabilities []CapabilityRule `json:"capabilities"`
@@ -224,7 +226,9 @@ type PolicySpec struct {
 	MaxDepth  *int           `json:"max_depth,omitempty"`
 	Oversight map[string]any `json:"oversight,omitempty"`
 	Audit     map[string]any `json:"audit,omitempty"`
-	Status    string         `json:"status,omitempty"`
+	// Proof is required, optional or dpop; default what the client's is.
+	Proof  string `json:"proof,omitempty"`
+	Status string `json:"status,omitempty"`
 }
 
 // Duration is a time.Duration written as Go writes it, such as "300s".
