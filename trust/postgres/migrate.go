@@ -84,14 +84,15 @@ func DropSchema(ctx context.Context, opts Options) error {
 	}))
 }
 
-// direct runs do with a session of its own that no pooler stands before.
+// direct runs do with sessions of its own that no pooler stands before: they
+// end with it.
 func direct(opts Options, do func(*sql.DB) error) error {
 	config, err := directConfig(opts)
 	if err != nil {
 		return err
 	}
 	db := stdlib.OpenDB(*config)
-	db.SetMaxOpenConns(1)
+	db.SetMaxOpenConns(2)
 	return errors.Join(do(db), db.Close())
 }
 
@@ -142,18 +143,31 @@ func locate(ctx context.Context, db *sql.DB) (place, error) {
 	}, nil
 }
 
-func migrate(ctx context.Context, db *sql.DB, opts Options) (Schema, error) {
+// migrate runs what is pending while it holds the migration lock, which has a
+// session of its own: goose makes its table before it would take one of its.
+func migrate(ctx context.Context, db *sql.DB, opts Options) (schema Schema, err error) {
 	fsys, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return Schema{}, err
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, fsys, goose.WithTableName(versions),
-		goose.WithSessionLocker(migrationLock{opts.Schema}),
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return Schema{}, err
 	}
-	schema, err := readSchema(ctx, db)
+	lock, err := db.Conn(ctx)
+	if err != nil {
+		return Schema{}, err
+	}
+	// The lock goes with the session, which direct ends, or a kill.
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := lockMigrations(ctx, lock); err != nil {
+		return Schema{}, err
+	}
+	if err := createSchema(ctx, lock, opts.Schema); err != nil {
+		return Schema{}, err
+	}
+	schema, err = readSchema(ctx, db)
 	if err != nil || schema.Version >= schema.Binary {
 		return schema, err
 	}
@@ -163,25 +177,22 @@ func migrate(ctx context.Context, db *sql.DB, opts Options) (Schema, error) {
 	return readSchema(ctx, db)
 }
 
-// migrationLock lets one process at a time migrate a database. It belongs to
-// the session, so it goes with a process that is killed. It is asked for again
-// and again rather than waited for: a waiting statement holds a snapshot, which
-// would hold up a migration that builds an index concurrently.
-type migrationLock struct{ schema string }
+const migrationLock = 0x636f6d697479 // "comity"
 
-const migrationLockKey = 0x636f6d697479 // "comity"
-
-func (l migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+// lockMigrations lets one process at a time migrate a database. The lock is
+// asked for again and again rather than waited for: a waiting statement holds a
+// snapshot, which would hold up a migration that builds an index concurrently.
+func lockMigrations(ctx context.Context, conn *sql.Conn) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var locked bool
-		err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, migrationLockKey).Scan(&locked)
+		err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, migrationLock).Scan(&locked)
 		if err != nil {
 			return fmt.Errorf("lock migrations: %w", err)
 		}
 		if locked {
-			return l.createSchema(ctx, conn)
+			return nil
 		}
 		select {
 		case <-tick.C:
@@ -193,21 +204,16 @@ func (l migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 
 // createSchema looks first: a role that may not create schemas can still use
 // one that is there.
-func (l migrationLock) createSchema(ctx context.Context, conn *sql.Conn) error {
-	if l.schema == "" {
+func createSchema(ctx context.Context, conn *sql.Conn, schema string) error {
+	if schema == "" {
 		return nil
 	}
-	name := pgx.Identifier{l.schema}.Sanitize()
+	name := pgx.Identifier{schema}.Sanitize()
 	var absent bool
 	if err := conn.QueryRowContext(ctx, `SELECT to_regnamespace($1) IS NULL`, name).Scan(&absent); err != nil || !absent {
 		return err
 	}
 	_, err := conn.ExecContext(ctx, "CREATE SCHEMA "+name)
-	return err
-}
-
-func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, migrationLockKey)
 	return err
 }
 

@@ -27,7 +27,8 @@ var backend = storetest.Backend{
 		}
 		return open(ctx, opts)
 	},
-	Exec: execute,
+	Exec:          execute,
+	SchemaVersion: postgres.SchemaVersion,
 	CutFeed: func(ctx context.Context, dsn string) error {
 		_, err := pg.KillListeners(ctx, dsn)
 		return err
@@ -65,3 +66,5 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
 }
+
+func BenchmarkCommit(b *testing.B) { storetest.Benchmark(b, backend) }

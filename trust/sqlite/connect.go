@@ -69,6 +69,9 @@ func dataSource(opts Options, readOnly bool) (string, error) {
 		"_txlock":       {"immediate"},
 		"_defensive":    {"1"},
 		"_dqs":          {"0"},
+		// One-time identifiers fall on random pages. A cache that holds them and
+		// rarer checkpoints than the default save a quarter of a batch's cost.
+		"_pragma": {"cache_size(-16000)", "wal_autocheckpoint(4000)"},
 	}
 	if readOnly {
 		q.Set("_query_only", "on")
@@ -142,6 +145,9 @@ func (w *writer) transact(ctx context.Context, do func(context.Context, *sql.Tx)
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
+		// Most failures have ended the transaction, and then this one fails too.
+		// What they left open would keep the connection from ever beginning again.
+		_, _ = w.db.ExecContext(ctx, "ROLLBACK")
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil

@@ -24,7 +24,8 @@ var backend = storetest.Backend{
 	Open: func(ctx context.Context, path string, feed storetest.Feed) (trust.Store, error) {
 		return open(ctx, sqlite.Options{Path: path, Poll: 20 * time.Millisecond, Busy: time.Minute})
 	},
-	Exec: execute,
+	Exec:          execute,
+	SchemaVersion: sqlite.SchemaVersion,
 	Check: func(ctx context.Context, path string) (err error) {
 		return query(ctx, path, func(db *sql.DB) error {
 			var verdict string
@@ -73,3 +74,5 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, backend)
 }
+
+func BenchmarkCommit(b *testing.B) { storetest.Benchmark(b, backend) }

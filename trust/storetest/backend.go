@@ -29,6 +29,8 @@ type Backend struct {
 	Open func(ctx context.Context, location string, feed Feed) (trust.Store, error)
 	// Exec runs a statement behind the stores' backs.
 	Exec func(ctx context.Context, location, statement string) error
+	// SchemaVersion is what the backend's package says it was made for.
+	SchemaVersion int64
 	// CutFeed ends the sessions by which changes are pushed. Nil stands for a
 	// database that pushes none.
 	CutFeed func(ctx context.Context, location string) error

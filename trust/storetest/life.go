@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"regexp"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -17,6 +19,8 @@ func (s suite) lifeTests() []test {
 	return []test{
 		{"what was acknowledged is there after reopening", s.reopen},
 		{"ST-20 processes that start together on an empty database all can use it", s.startTogether},
+		{"a schema that a newer binary made and declares compatible is used", s.newerSchema},
+		{"a schema that needs a newer binary is refused, naming both versions", s.incompatibleSchema},
 		{"a closed store answers that it is unavailable, and closes again", s.closed},
 		{"a cancelled context is not served", s.cancelled},
 		{"ST-13 what was acknowledged survives a killed process", s.killed},
@@ -69,6 +73,40 @@ func (s suite) startTogether(t *testing.T) {
 	}
 	for i, store := range stores {
 		mustApply(t, store, put(trust.Revision(i), peer("a", `{}`)))
+	}
+}
+
+// declare pretends that a newer binary has migrated the database.
+func (s suite) declare(t *testing.T, version, oldest int64) (location string) {
+	t.Helper()
+	location = s.New(t)
+	if err := s.open(t, location, FeedAll).Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, location, fmt.Sprintf(`INSERT INTO schema_level (version, oldest) VALUES (%d, %d)`, version, oldest))
+	return location
+}
+
+func (s suite) newerSchema(t *testing.T) {
+	for _, ahead := range []int64{1, 2} {
+		location := s.declare(t, s.SchemaVersion+ahead, s.SchemaVersion)
+		store := s.open(t, location, FeedAll)
+		mustApply(t, store, put(0, peer("a", `{}`)))
+		mustCommit(t, newLedger(t, store, trust.LedgerOptions{}), trust.Entry{Record: record(audit.Deny, "")}, trust.Committed)
+	}
+}
+
+func (s suite) incompatibleSchema(t *testing.T) {
+	location := s.declare(t, s.SchemaVersion+41, s.SchemaVersion+40)
+	store, err := s.Open(t.Context(), location, FeedAll)
+	if err == nil {
+		t.Cleanup(func() { _ = store.Close() })
+	}
+	wantErr(t, "Open", err, trust.ErrSchema)
+	for _, version := range []int64{s.SchemaVersion + 41, s.SchemaVersion} {
+		if !regexp.MustCompile(fmt.Sprintf(`version %d\b`, version)).MatchString(err.Error()) {
+			t.Errorf("error %q does not name version %d", err, version)
+		}
 	}
 }
 
