@@ -22,8 +22,13 @@ type app struct {
 // commands lists the subcommands, each from the file of its name.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		newServeCommand(a),
+		newDemoCommand(a),
 		newCheckConfigCommand(a),
 		newConfigCommand(a),
+		newApplyCommand(a),
+		newDiffCommand(a),
+		newExportCommand(a),
 		newVersionCommand(a),
 		newCompletionCommand(a),
 	}

@@ -1,0 +1,299 @@
+// Package node builds one domain's broker out of its configuration, starts it
+// and stops it. It decides nothing: it is the part of serve and demo that knows
+// which object goes into which.
+package node
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/comity-auth/comity/broker"
+	"github.com/comity-auth/comity/broker/telemetry"
+	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/exchange"
+	"github.com/comity-auth/comity/exchange/keys"
+	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/fetch"
+	"github.com/comity-auth/comity/trust"
+	"github.com/comity-auth/comity/trust/audit"
+	"github.com/comity-auth/comity/trust/postgres"
+	"github.com/comity-auth/comity/trust/sqlite"
+)
+
+// Options are what a node is built of beside its configuration.
+type Options struct {
+	Logger  *slog.Logger
+	Version string
+	// Public, Admin and Ops take the place of the configured listen addresses
+	// when set.
+	Public, Admin, Ops net.Listener
+	// Schema is the Postgres schema to keep to; empty for the default.
+	Schema string
+}
+
+// Node is a running broker. Open starts what works in the background, Serve
+// what listens, Close stops everything.
+type Node struct {
+	cfg      config.Config
+	opts     Options
+	log      *slog.Logger
+	store    trust.Store
+	compiler *trust.Compiler
+	live     *trust.Live
+	ring     *keys.Ring
+	fetcher  *fetch.Client
+	keys     *federation.Keys
+	ledger   *trust.Ledger
+	service  *exchange.Service
+	metrics  *telemetry.Metrics
+	token    atomic.Pointer[string] // the admin credential
+	tls      *certificates
+
+	public, admin, ops http.Handler
+	servers            []*server
+	draining           atomic.Bool
+
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// Open builds the node and starts following the store. It refuses to start on
+// anything it does not understand.
+func Open(ctx context.Context, cfg config.Config, opts Options) (n *Node, err error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	n = &Node{cfg: cfg, opts: opts, log: opts.Logger}
+	defer func() {
+		if err != nil {
+			n.Close()
+			n = nil
+		}
+	}()
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"metrics", n.openMetrics},
+		{"store", n.openStore},
+		{"keys", n.openKeys},
+		{"admin credential", n.openToken},
+		{"trust file", n.applyAtStart},
+		{"registry", n.openRegistry},
+		{"peers", n.openPeers},
+		{"exchange", n.openExchange},
+		{"listeners", n.openHandlers},
+	} {
+		if err := step.do(ctx); err != nil {
+			return n, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	n.background()
+	return n, nil
+}
+
+func (n *Node) openMetrics(context.Context) error {
+	n.metrics = telemetry.New(n.opts.Version)
+	return nil
+}
+
+// OpenStore opens the store that a URL names: sqlite:PATH or postgres://...
+func OpenStore(ctx context.Context, cfg *config.Config, opts Options) (trust.Store, error) {
+	if path, ok := strings.CutPrefix(cfg.Store, "sqlite:"); ok {
+		return sqlite.Open(ctx, sqlite.Options{Path: path, Domain: cfg.Domain.String(), Logger: opts.Logger})
+	}
+	return postgres.Open(ctx, postgres.Options{DSN: cfg.Store, DirectDSN: cfg.StoreDirect, Schema: opts.Schema,
+		Domain: cfg.Domain.String(), Logger: opts.Logger})
+}
+
+func (n *Node) openStore(ctx context.Context) (err error) {
+	n.store, err = OpenStore(ctx, &n.cfg, n.opts)
+	return err
+}
+
+func (n *Node) openKeys(ctx context.Context) error {
+	seal, err := keys.OpenSeal(n.cfg.Keys.Seal)
+	if err != nil {
+		return err
+	}
+	o := keys.Options{Algorithm: n.cfg.Keys.Algorithm, Seal: seal, File: n.cfg.Keys.File}
+	if !n.cfg.Keys.Inline.IsZero() {
+		if o.Signer, err = keys.ParsePrivate([]byte(n.cfg.Keys.Inline.Reveal())); err != nil {
+			return fmt.Errorf("keys.inline: %w", err)
+		}
+		o.File = ""
+	}
+	n.ring, err = keys.Open(ctx, n.store, o)
+	return err
+}
+
+// Settings are what the registry is compiled with.
+func Settings(cfg *config.Config) trust.Settings {
+	return trust.Settings{Domain: cfg.Domain, Issuer: cfg.Issuer, TTL: cfg.Tokens.TTL, MaxTTL: cfg.Tokens.MaxTTL, MinTTL: cfg.Tokens.MinTTL}
+}
+
+func (n *Node) openRegistry(ctx context.Context) (err error) {
+	n.live, err = trust.NewLive(ctx, n.store, n.compiler, trust.LiveOptions{
+		MaxStale: n.cfg.Registry.MaxStale, Logger: n.log, OnChange: n.registryChanged,
+	})
+	return err
+}
+
+func (n *Node) openPeers(context.Context) error {
+	o := fetch.Options{Allow: n.cfg.Egress.Allow}
+	if n.cfg.Egress.CAFile != "" {
+		pem, err := os.ReadFile(n.cfg.Egress.CAFile)
+		if err != nil {
+			return err
+		}
+		o.RootCAs = x509.NewCertPool()
+		if !o.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%s holds no certificate", n.cfg.Egress.CAFile)
+		}
+	}
+	var err error
+	if n.fetcher, err = fetch.New(o); err != nil {
+		return err
+	}
+	n.keys = federation.NewKeys(n.fetcher, federation.KeysOptions{Logger: n.log, Observe: n.fetched})
+	n.watchMetrics()
+	return nil
+}
+
+func (n *Node) openExchange(context.Context) (err error) {
+	n.ledger = trust.NewLedger(n.store, trust.LedgerOptions{Observe: n.metrics.Batch})
+	n.service, err = exchange.New(exchange.Options{
+		Settings: Settings(&n.cfg), Endpoint: broker.TokenURL(n.cfg.Issuer),
+		Registry: n.live, Verifier: federation.NewVerifier(n.keys, time.Now), Signer: n.ring, Ledger: n.ledger,
+		Limits: exchange.Limits{ClientPerMinute: n.cfg.Limits.ClientPerMinute, GlobalPerSecond: n.cfg.Limits.GlobalPerSecond},
+		Now:    time.Now, Observe: n.decided,
+	})
+	return err
+}
+
+// decided is where every decision goes once it is final.
+func (n *Node) decided(ctx context.Context, r *audit.Record, id string, took time.Duration) {
+	n.metrics.Decision(r, took)
+	level := slog.LevelInfo
+	if r.Outcome == audit.Error {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("event", r.Event), slog.String("outcome", string(r.Outcome)), slog.String("decision_id", id),
+		slog.String("client", r.Client), slog.String("peer", r.Peer), slog.String("mapping", r.Mapping),
+		slog.String("target", r.Target), slog.Uint64("revision", r.Revision), slog.Duration("took", took),
+	}
+	if r.Outcome != audit.Allow {
+		attrs = append(attrs, slog.String("reason", r.Reason), slog.String("error", r.Error), slog.String("detail", r.Detail))
+	}
+	if r.Issued != nil {
+		attrs = append(attrs, slog.String("trace_id", r.Issued.TraceID))
+	}
+	n.log.LogAttrs(ctx, level, "decision", attrs...)
+}
+
+// registryChanged keeps what is known of peers' keys to the peers there are.
+func (n *Node) registryChanged(s *trust.Snapshot) {
+	if n.keys == nil {
+		return
+	}
+	n.keys.Retain(func(yield func(string) bool) {
+		for f := range exchange.Fingerprints(s) {
+			if !yield(f) {
+				return
+			}
+		}
+	})
+}
+
+// background starts what runs beside the requests.
+func (n *Node) background() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stop = cancel
+	for _, task := range []func(context.Context){n.live.Run, n.expire, n.watch} {
+		n.work.Go(func() { task(ctx) })
+	}
+}
+
+// expire forgets one-time identifiers that nobody could present any more.
+func (n *Node) expire(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := n.store.Expire(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			n.log.WarnContext(ctx, "expire one-time identifiers", "event", "store.expire", "error", err.Error())
+		}
+	}
+}
+
+// Ready says whether the node can issue tokens now.
+func (n *Node) Ready() error {
+	if n.draining.Load() {
+		return errors.New("shutting down")
+	}
+	_, err := n.live.Snapshot()
+	return err
+}
+
+// Components says how everything is that the node depends on.
+func (n *Node) Components() []broker.Component {
+	out := []broker.Component{{Name: "registry", Status: "ok", Detail: fmt.Sprintf("revision %d, seen %s ago", n.live.Revision(), n.live.Age().Round(time.Millisecond))}}
+	if _, err := n.live.Snapshot(); err != nil {
+		out[0].Status, out[0].Detail = "unavailable", err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	out = append(out, broker.Component{Name: "store", Status: "ok"})
+	if err := n.store.Ping(ctx); err != nil {
+		out[1].Status, out[1].Detail = "unavailable", err.Error()
+	}
+	out = append(out, broker.Component{Name: "signer", Status: "ok", Detail: n.ring.Algorithm()})
+	for _, h := range n.keys.Health() {
+		if !h.Up() {
+			out = append(out, broker.Component{Name: "peer " + h.Name, Status: "degraded", Detail: h.LastError})
+		}
+	}
+	return out
+}
+
+// Close stops listening, finishes what is under way and releases everything.
+// It may be called on a node that never opened whole.
+func (n *Node) Close() {
+	n.draining.Store(true)
+	for _, s := range n.servers {
+		s.shutdown()
+	}
+	if n.stop != nil {
+		n.stop()
+	}
+	n.work.Wait()
+	if n.ledger != nil {
+		n.ledger.Close()
+	}
+	if n.keys != nil {
+		n.keys.Close()
+	}
+	if n.fetcher != nil {
+		n.fetcher.Close()
+	}
+	if n.store != nil {
+		if err := n.store.Close(); err != nil {
+			n.log.Error("close the store", "event", "store.close", "error", err.Error())
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/node"
+)
+
+func newServeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a domain's broker",
+		Long: `Run a domain's broker.
+
+It listens on three addresses: the public one for agents and resource servers,
+the admin one for the registry, and the operations one for metrics and health.
+SIGTERM drains and stops it, SIGHUP reloads trust file, keys and certificates.`,
+		Example: `  comity serve --config comity.yaml
+  COMITY_STORE=postgres://comity@db/comity comity serve --config comity.yaml
+  comity serve --config comity.yaml --log-format text`,
+		Args: cobra.NoArgs,
+	}
+	flags := addConfigFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		loaded, err := flags.load(cmd, a.env)
+		if err != nil {
+			return err
+		}
+		return serve(cmd.Context(), loaded.Config, newLogger(cmd.ErrOrStderr(), loaded.Log))
+	}
+	return cmd
+}
+
+func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+	n, err := node.Open(ctx, cfg, node.Options{Logger: log, Version: thisBuild().Version})
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	return n.Serve(ctx)
+}
+
+// newLogger makes the process's log, one event a line.
+func newLogger(w io.Writer, c config.Log) *slog.Logger {
+	level := slog.LevelInfo
+	// The level was checked when the configuration was loaded.
+	_ = level.UnmarshalText([]byte(c.Level))
+	opts := &slog.HandlerOptions{Level: level}
+	if c.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, opts))
+	}
+	return slog.New(slog.NewJSONHandler(w, opts))
+}
