@@ -28,7 +28,7 @@ func (s suite) ledgerTests() []test {
 		{"a failed transaction mints nothing and begins a new chain", s.failedCommit},
 		{"cancelling a queued entry does not undo it", s.cancelQueued},
 		{"an expired identifier is forgotten, a live one is not", s.expire},
-		{"ST-05 chains of concurrent ledgers verify", s.manyLedgers},
+		{"chains of concurrent ledgers verify", s.manyLedgers},
 	}
 }
 
