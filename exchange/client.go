@@ -28,6 +28,9 @@ var (
 	ErrClientMethod     = errors.New("the client authenticates with another method")
 	ErrClientCredential = errors.New("the client credential is wrong")
 	ErrClientGrant      = errors.New("the client may not use the grant type")
+	// ErrClientClaims says that the request claims another operator or type of
+	// agent than the client is registered with.
+	ErrClientClaims = fmt.Errorf("%w: operator or agent_type is not the client's", ErrMalformed)
 )
 
 // Bounds of a client assertion (RFC 10070).
@@ -129,11 +132,14 @@ func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot 
 		return caller{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
 	}
 	t.client(client)
-	if d := s.clients.Allow(client.ID.String(), quotaPerMinute(s.opts.Limits.ClientPerMinute)); !d.OK {
-		return caller{}, t.limited("client", d.RetryAfter)
+	if err := s.admit(t, s.clients, "client", client.ID.String(), quotaPerMinute(s.opts.Limits.ClientPerMinute)); err != nil {
+		return caller{}, err
 	}
 	if !client.MayUse(a.grant) {
 		return caller{}, t.fail("client", "grant", strings.Join(client.Grants, ", "), a.grant, ErrClientGrant)
+	}
+	if a.operator != "" && a.operator != client.Operator || a.agentType != "" && (client.Agent == nil || a.agentType != client.Agent.Type) {
+		return caller{}, t.fail("client", "operator and agent_type", "as registered", "something else", ErrClientClaims)
 	}
 	t.pass("client", "authentication", string(client.Auth), client.ID.String())
 	return caller{asked: a, snapshot: snapshot, client: client}, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/comity-auth/comity/exchange/keys"
@@ -87,6 +88,7 @@ type Service struct {
 	failures *quota.Limiter
 	records  *quota.Limiter
 	decoy    federation.Peer
+	underWay atomic.Int64 // requests that may bring an entry to the ledger soon
 }
 
 // New prepares a service.
@@ -131,10 +133,13 @@ const maxAttempts = 4
 // decision is handed to the ledger it is carried out.
 func (s *Service) Exchange(ctx context.Context, req Request) (*Result, error) {
 	began := s.opts.Now()
+	s.underWay.Add(1)
+	defer s.underWay.Add(-1)
 	t := s.begin(req)
 	result, err := s.attempt(ctx, t, req)
 	for tries := 1; errors.Is(err, errMoved) && tries < maxAttempts; tries++ {
 		t = s.begin(req)
+		t.again = true
 		result, err = s.attempt(ctx, t, req)
 	}
 	if err != nil {

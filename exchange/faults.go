@@ -103,6 +103,7 @@ var meanings = []meaning{
 	{ErrRepeated, "parameter_repeated", InvalidRequest, "A parameter is repeated."},
 	{ErrMissing, "parameter_missing", InvalidRequest, "A required parameter is missing."},
 	{ErrTokenType, "token_type", InvalidRequest, "The token type is not supported."},
+	{ErrClientClaims, "client_claims", InvalidRequest, sayRequest},
 	{ErrActorToken, "actor_token", InvalidRequest, "The actor_token is not acceptable."},
 	{ErrMalformed, "malformed", InvalidRequest, sayRequest},
 

@@ -164,7 +164,8 @@ func (s *Service) result(c crossed, token ident.RawToken, life time.Duration) Re
 // decided again.
 func (s *Service) commit(ctx context.Context, t *trail, m minted) (*Result, trust.Fence, error) {
 	t.record.Outcome = audit.Allow
-	out, err := s.opts.Ledger.Commit(ctx, trust.Entry{Record: t.record, IfReplayed: t.replayed(), Once: t.once, Seen: t.seen})
+	out, err := s.opts.Ledger.Commit(ctx, trust.Entry{Record: t.record, IfReplayed: t.replayed(), Once: t.once, Seen: t.seen,
+		Siblings: int(s.underWay.Load())})
 	if err != nil {
 		return nil, trust.Fence{}, err
 	}

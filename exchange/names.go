@@ -63,7 +63,7 @@ func (n *namer) lineage(c *crossed, id string) []string {
 	}
 	if c.peer != nil {
 		out = append(out, n.handle("peer", c.peer.Name), n.handle("peer-key", c.token.KeyThumbprint()),
-			n.handle("token", c.token.Issuer()+" "+c.token.ID()))
+			n.handle("token", c.token.Issuer()+" "+c.tokenID))
 	} else if c.token != nil {
 		out = append(out, ancestors(c.token.Claims())...)
 	}

@@ -72,7 +72,9 @@ type asked struct {
 	requestedType    ident.TokenType
 	hasRequestedType bool
 	dpop             []string
-	from             trust.Requester
+	// operator and agentType may repeat what the client is registered with.
+	operator, agentType string
+	from                trust.Requester
 }
 
 // mayRepeat are the parameters that RFC 8693 section 2.1 allows repeatedly.
@@ -104,8 +106,8 @@ func (p parameters) checkRepeated() error {
 
 // wellFormed is step 1: it needs nothing but the request.
 func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
-	if d := s.global.Allow("", quotaPerSecond(s.opts.Limits.GlobalPerSecond)); !d.OK {
-		return asked{}, t.limited("global", d.RetryAfter)
+	if err := s.admit(t, s.global, "global", "", quotaPerSecond(s.opts.Limits.GlobalPerSecond)); err != nil {
+		return asked{}, err
 	}
 	p := parameters(req.Form)
 	var a asked
@@ -138,6 +140,7 @@ func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
 		return a, t.fail("request", "parameters", "well formed", err.Error(), err)
 	}
 	t.ignored(p)
+	a.operator, a.agentType = p.get("operator"), p.get("agent_type")
 	a.dpop = req.DPoP
 	a.from = trust.Requester{Address: req.Address}
 	t.pass("request", "parameters", "well formed", a.grant)

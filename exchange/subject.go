@@ -35,9 +35,12 @@ var (
 // prove makes one.
 type proven struct {
 	bound
-	peer     *trust.Peer // nil for this broker's own tokens, and without a subject
-	subject  trust.Party
-	token    *federation.Token // nil for client_credentials
+	peer    *trust.Peer // nil for this broker's own tokens, and without a subject
+	subject trust.Party
+	token   *federation.Token // nil for client_credentials
+	// tokenID names the subject token: its jti, or its digest when it has none.
+	tokenID string
+	// parentID stands for it in what is issued.
 	parentID string
 }
 
@@ -74,6 +77,10 @@ func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *proven) 
 	own := s.opts.Settings.Issuer.String()
 	if u.Issuer() == own {
 		t.peer(trust.Self)
+		if b.subjectType == ident.IDToken {
+			return none, want, t.fail("subject", "subject_token_type", "an access token of ours", b.subjectType.Short(), ErrPeerTokenType)
+		}
+		want.Types = []string{"at+jwt"}
 		want.Audiences, want.SharedAudience = s.ownAudiences(b), false
 		want.RequireID = true
 		return s.self(), want, nil
@@ -196,7 +203,7 @@ func (s *Service) readSubject(t *trail, p *proven) error {
 	if id == "" {
 		id = fmt.Sprintf("sha256:%x", p.token.Digest())
 	}
-	p.parentID = id
+	p.tokenID, p.parentID = id, id
 	if p.peer != nil && p.peer.Foreign {
 		p.parentID = s.digests.Digest("jti", p.token.Issuer()+" "+id)
 	}

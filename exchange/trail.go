@@ -26,7 +26,10 @@ type trail struct {
 	// used up, also by a refusal.
 	known   bool
 	address netip.Addr
-	final   string // the decision id, once there is one
+	// again says that the request was counted already: it is decided a further
+	// time because the registry moved.
+	again bool
+	final string // the decision id, once there is one
 }
 
 func (s *Service) begin(req Request) *trail {
@@ -69,6 +72,17 @@ func (t *trail) refused(step string, err error) error {
 		return t.fail(step, r.Check, r.Expected, r.Seen, err)
 	}
 	return t.fail(step, "keys", "the issuer's keys", err.Error(), err)
+}
+
+// admit counts a request against a limit, once however often it is decided.
+func (s *Service) admit(t *trail, l *quota.Limiter, scope, key string, limit quota.Limit) error {
+	if t.again {
+		return nil
+	}
+	if d := l.Allow(key, limit); !d.OK {
+		return t.limited(scope, d.RetryAfter)
+	}
+	return nil
 }
 
 // limited notes that a limit was reached.
@@ -211,10 +225,10 @@ func (s *Service) refuse(ctx context.Context, t *trail, cause error) *Fault {
 	t.record.Outcome, t.record.Error, t.record.Reason = f.outcome, f.Code, f.reason
 	t.record.Detail, t.record.Issued = cause.Error(), nil
 	entry := trust.Entry{Record: t.record}
-	if t.known {
+	if t.known && !errors.Is(cause, ErrTooManyRequests) {
 		entry.IfReplayed, entry.Once = t.replayed(), t.spent()
 	} else if d := s.records.Allow(t.addressKey(), quotaPerMinute(s.opts.Limits.RecordsPerMinute)); !d.OK {
-		return f
+		return f // counted, and not worth a write each
 	}
 	if errors.Is(cause, trust.ErrUnavailable) {
 		// The store that should keep the record is what failed.
