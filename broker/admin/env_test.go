@@ -51,7 +51,8 @@ func compiler(t *testing.T) *trust.Compiler {
 	return c
 }
 
-func start(t *testing.T) *env {
+// start runs the API; change adapts its options.
+func start(t *testing.T, change ...func(*admin.Options)) *env {
 	t.Helper()
 	dir := t.TempDir()
 	e := &env{keys: &peerKeys{}, log: &lockedBuffer{}}
@@ -71,12 +72,16 @@ func start(t *testing.T) *env {
 	if e.ring, err = keys.Open(t.Context(), e.store, keys.Options{Algorithm: keys.ES256, Seal: seal}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := admin.New(admin.Options{Store: e.store, Compiler: comp, Live: e.live, Keys: e.keys,
+	opts := admin.Options{Store: e.store, Compiler: comp, Live: e.live, Keys: e.keys,
 		Peer: func(p *trust.Peer) federation.Peer {
 			return federation.Peer{Name: p.Name, Fingerprint: p.Fingerprint, Issuer: p.Issuer.String()}
 		},
 		IDs: e.ring.IDs(), Ring: e.ring, Token: func() string { return token }, Hosts: []string{"admin.globex.example"},
-		Logger: slog.New(slog.NewJSONHandler(e.log, nil))})
+		Logger: slog.New(slog.NewJSONHandler(e.log, nil))}
+	for _, c := range change {
+		c(&opts)
+	}
+	h, err := admin.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,8 @@ type Result struct {
 	// Changed is whether the registry is, or would be, another one.
 	Changed bool `json:"changed"`
 	DryRun  bool `json:"dry_run"`
-	// Moved counts objects of which only the place in the file changes.
-	Moved       int                `json:"moved,omitempty"`
+	// Differences are what the change adds, changes, moves to another place of
+	// its list, and removes.
 	Differences []trust.Difference `json:"differences"`
 }
 
@@ -145,7 +145,7 @@ func (h *handler) change(c *call, st trust.State, f *trust.File, document string
 		return nil, err
 	}
 	out := Result{Revision: st.Revision, Changed: !planned.IsEmpty(), DryRun: c.query.Get("dry_run") == "true",
-		Differences: diffs, Moved: len(planned.Put) + len(planned.Remove) - len(diffs)}
+		Differences: diffs}
 	if out.Differences == nil {
 		out.Differences = []trust.Difference{}
 	}

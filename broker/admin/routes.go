@@ -71,6 +71,18 @@ func (h *handler) table() []route {
 	}
 	rows = append(rows, h.objectRoutes()...)
 	return append(rows, []route{
+		{method: "POST", path: "/peers:probe", id: "probe-peer", summary: "What an issuer looks like from here; nothing is registered",
+			in: probeRequest{}, out: Probe{}, handle: h.probe},
+		{method: "POST", path: "/peers/{name}:refresh", id: "refresh-peer", summary: "Fetch a peer's keys now",
+			out: PeerHealth{}, handle: h.refreshPeer},
+		{method: "GET", path: "/health/peers", id: "get-peers-health", summary: "What is known of every peer's keys",
+			out: peersHealth{}, handle: h.getPeersHealth},
+		{method: "GET", path: "/decisions/{id}", id: "get-decision", summary: "One decision with every check",
+			out: Decision{}, handle: h.getDecision},
+		{method: "GET", path: "/keys", id: "list-keys", summary: "The broker's own keys, without what is secret of them",
+			out: signingKeys{}, handle: h.getKeys},
+		{method: "GET", path: "/audit/verify", id: "verify-audit", summary: "Prove the record: walk every chain",
+			out: Verification{}, timeout: longTimeout, handle: h.verifyAudit},
 		{method: "GET", path: "/openapi.json", id: "get-openapi", summary: "This description",
 			out: map[string]any{}, handle: h.getOpenAPI},
 		{method: "GET", path: "/problems/{code}", id: "get-problem", summary: "What a kind of problem means",

@@ -80,17 +80,19 @@ func describeResult(result *client.Result) string {
 		switch d.Op {
 		case "add":
 			fmt.Fprintf(&out, "+ %s\n", d.Object)
+		case "move":
+			fmt.Fprintf(&out, "~ %s  moves to another place in its list\n", d.Object)
 		case "remove":
 			fmt.Fprintf(&out, "- %s\n", d.Object)
 		default:
 			describeFields(&out, d)
 		}
 	}
-	if result.Moved > 0 {
-		fmt.Fprintf(&out, "  the order changes for %d\n", result.Moved)
+	fmt.Fprintf(&out, "%d to add, %d to change, %d to remove", count["add"], count["change"], count["remove"])
+	if count["move"] > 0 {
+		fmt.Fprintf(&out, ", %d to move", count["move"])
 	}
-	fmt.Fprintf(&out, "%d to add, %d to change, %d to remove (revision %d)\n",
-		count["add"], count["change"], count["remove"], result.Revision)
+	fmt.Fprintf(&out, " (revision %d)\n", result.Revision)
 	return out.String()
 }
 

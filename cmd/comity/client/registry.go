@@ -23,7 +23,6 @@ type Result struct {
 	Revision    trust.Revision     `json:"revision"`
 	Changed     bool               `json:"changed"`
 	DryRun      bool               `json:"dry_run"`
-	Moved       int                `json:"moved,omitempty"`
 	Differences []trust.Difference `json:"differences"`
 }
 

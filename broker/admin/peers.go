@@ -1,0 +1,155 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/trust"
+	"github.com/comity-auth/comity/trust/ident"
+	"github.com/comity-auth/comity/trust/strictyaml"
+)
+
+// PeerHealth is what this replica knows of a peer's keys. Times that never were
+// are left out.
+type PeerHealth struct {
+	Name   string       `json:"name"`
+	Issuer string       `json:"issuer"`
+	Status trust.Status `json:"status"`
+	// Up is whether tokens of the peer can be verified now.
+	Up          bool      `json:"up"`
+	Keys        string    `json:"key_state" doc:"none, static, fresh, stale or expired"`
+	JWKSURI     string    `json:"jwks_uri,omitempty"`
+	LastAttempt time.Time `json:"last_attempt,omitzero"`
+	LastFetch   time.Time `json:"last_fetch,omitzero"`
+	NextRefresh time.Time `json:"next_refresh,omitzero"`
+	ExpiresAt   time.Time `json:"keys_expire,omitzero"`
+	Failures    int       `json:"failures"`
+	LastResult  string    `json:"last_result,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	Breaker     string    `json:"breaker,omitempty"`
+	KeySet      []PeerKey `json:"keys"`
+	Problems    []string  `json:"problems,omitempty"`
+}
+
+// PeerKey is a key of a peer. The id is the peer's text: show it as text.
+type PeerKey struct {
+	ID         string    `json:"kid"`
+	Thumbprint string    `json:"thumbprint"`
+	Algorithm  string    `json:"alg,omitempty"`
+	FirstSeen  time.Time `json:"first_seen,omitzero"`
+}
+
+// peersHealth is the health of all peers.
+type peersHealth struct {
+	Revision trust.Revision `json:"revision"`
+	Peers    []PeerHealth   `json:"peers"`
+}
+
+func (h *handler) healthOf(p *trust.Peer) PeerHealth {
+	seen := h.opts.Keys.HealthOf(h.opts.Peer(p))
+	out := PeerHealth{Name: p.Name, Issuer: p.Issuer.String(), Status: p.Status, Up: seen.Up(), Keys: string(seen.State),
+		JWKSURI: seen.JWKSURI, LastAttempt: seen.LastAttempt, LastFetch: seen.LastFetch, NextRefresh: seen.NextRefresh,
+		ExpiresAt: seen.ExpiresAt, Failures: seen.Failures, LastResult: string(seen.LastResult), LastError: seen.LastError,
+		Breaker: seen.Breaker, KeySet: []PeerKey{}}
+	for _, k := range seen.Keys {
+		out.KeySet = append(out.KeySet, PeerKey{k.ID, k.Thumbprint, string(k.Algorithm), k.FirstSeen})
+	}
+	for _, problem := range seen.Problems {
+		out.Problems = append(out.Problems, problem.Reason)
+	}
+	return out
+}
+
+func (h *handler) getPeersHealth(*call) (*reply, error) {
+	s, err := h.opts.Live.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	out := peersHealth{Revision: s.Revision(), Peers: []PeerHealth{}}
+	for p := range s.Peers {
+		out.Peers = append(out.Peers, h.healthOf(p))
+	}
+	slices.SortFunc(out.Peers, func(a, b PeerHealth) int { return strings.Compare(a.Name, b.Name) })
+	return &reply{body: out}, nil
+}
+
+// refreshPeer fetches the peer's keys on this replica and waits for them.
+func (h *handler) refreshPeer(c *call) (*reply, error) {
+	s, err := h.opts.Live.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	p := s.Peer(c.PathValue("name"))
+	if p == nil {
+		return nil, newProblem("not_found", "no peer of that name is registered")
+	}
+	err = h.opts.Keys.Refresh(c.Context(), h.opts.Peer(p))
+	out := h.healthOf(p)
+	if err != nil && c.Context().Err() == nil {
+		return nil, newProblem("peer_unreachable", "%s: %s", out.LastResult, out.LastError)
+	}
+	return &reply{body: out}, err
+}
+
+// probeRequest names the issuer to ask.
+type probeRequest struct {
+	Issuer string `json:"issuer"`
+}
+
+// Probe is what an issuer looks like from here. What the issuer wrote is text
+// and nothing else.
+type Probe struct {
+	Issuer     string          `json:"issuer"`
+	Documents  []ProbeDocument `json:"documents"`
+	JWKSURI    string          `json:"jwks_uri,omitempty"`
+	Algorithms []string        `json:"algorithms,omitempty" doc:"As the issuer advertises them"`
+	Keys       []PeerKey       `json:"keys"`
+	// ClockAheadSeconds is how far the issuer's clock is ahead of ours.
+	ClockAheadSeconds *float64 `json:"clock_ahead_seconds,omitempty"`
+	TLS               string   `json:"tls,omitempty"`
+	// Problems are why it could not be registered as it is; empty: it could.
+	Problems []string `json:"problems"`
+}
+
+// ProbeDocument is a metadata document that was asked for.
+type ProbeDocument struct {
+	URL    string `json:"url"`
+	Result string `json:"result"`
+	Error  string `json:"error,omitempty"`
+}
+
+func (h *handler) probe(c *call) (*reply, error) {
+	var in probeRequest
+	lines, problems := strictyaml.Decode(c.body, &in)
+	if len(problems) == 0 {
+		if _, err := ident.ParseIssuer(in.Issuer); err != nil {
+			problems = strictyaml.Problems{{Line: lines.At("issuer"), Path: "issuer", Message: err.Error()}}
+		}
+	}
+	if len(problems) > 0 {
+		return nil, invalid(problems)
+	}
+	r, err := h.opts.Keys.Probe(c.Context(), federation.Peer{Name: "probe", Issuer: in.Issuer, Discovery: federation.Auto})
+	if err != nil {
+		return nil, err
+	}
+	return &reply{body: probed(r)}, nil
+}
+
+func probed(r *federation.ProbeReport) Probe {
+	out := Probe{Issuer: r.Issuer, Documents: []ProbeDocument{}, JWKSURI: r.JWKSURI, Algorithms: r.Algorithms,
+		Keys: []PeerKey{}, TLS: r.TLS, Problems: append([]string{}, r.Problems...)}
+	for _, d := range r.Documents {
+		out.Documents = append(out.Documents, ProbeDocument{d.URL, string(d.Result), d.Error})
+	}
+	for _, k := range r.Keys {
+		out.Keys = append(out.Keys, PeerKey{ID: k.ID, Thumbprint: k.Thumbprint, Algorithm: string(k.Algorithm)})
+	}
+	if r.ClockKnown {
+		seconds := r.ClockAhead.Seconds()
+		out.ClockAheadSeconds = &seconds
+	}
+	return out
+}
