@@ -73,7 +73,7 @@ type Record struct {
 	Target   string `json:"target,omitempty"`
 
 	// Foreign holds keyed digests of the other domain's identifiers, by kind:
-	// "jti", "trace_id", "txn", "sid", "task", "sub". Joining them with the
+	// "jti", "trace", "txn", "sid", "task", "sub". Joining them with the
 	// other domain's log takes its values and this domain's key.
 	Foreign map[string]string `json:"foreign,omitempty"`
 	Issued  *Token            `json:"issued,omitempty"`

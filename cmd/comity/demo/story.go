@@ -100,7 +100,7 @@ func (s *story) boundary(ctx context.Context) {
 		if err != nil {
 			return sent, "", err
 		}
-		digest := between(record, `"trace_id":"`, `"`, strings.Index(record, `"foreign"`))
+		digest := between(record, `"trace":"`, `"`, strings.Index(record, `"foreign"`))
 		for name, value := range map[string]string{"trace": s.homeTrace, "jti": s.home.claim("jti"), "token": s.home.token} {
 			if strings.Contains(record, value) {
 				return sent, "", errors.New("the record holds the home token's " + name)
