@@ -181,9 +181,10 @@ type Snapshot struct {
 
 	objects   shards[Key, compiled]
 	peers     shards[string, *Peer]
-	issuers   shards[string, *Peer]
+	issuers   shards[string, []*Peer]
 	clients   shards[string, *Client]
 	resources shards[string, *Resource]
+	owned     shards[string, []*Resource] // by the resource's own client
 	mappings  shards[route, []*Mapping]
 	policies  shards[route, []*Policy]
 	faulty    shards[Key, string]
@@ -202,8 +203,14 @@ func (s *Snapshot) Revision() Revision { return s.revision }
 // Settings are the broker's own, which the snapshot was compiled with.
 func (s *Snapshot) Settings() Settings { return s.settings }
 
-// PeerByIssuer finds a peer by the exact issuer; nil when nobody registered it.
-func (s *Snapshot) PeerByIssuer(iss string) *Peer { p, _ := s.issuers.get(iss); return p }
+// PeerByIssuer finds a peer by the exact issuer; nil when nobody registered it,
+// or more than one peer did, so that none can take another's place.
+func (s *Snapshot) PeerByIssuer(iss string) *Peer {
+	if found, _ := s.issuers.get(iss); len(found) == 1 {
+		return found[0]
+	}
+	return nil
+}
 
 // Peer finds a peer by name; nil when there is none.
 func (s *Snapshot) Peer(name string) *Peer { p, _ := s.peers.get(name); return p }
@@ -217,8 +224,9 @@ func (s *Snapshot) Resource(audience string) *Resource { r, _ := s.resources.get
 // ResourcesOf yields the resources whose own client this is.
 func (s *Snapshot) ResourcesOf(client string) iter.Seq[*Resource] {
 	return func(yield func(*Resource) bool) {
-		for _, r := range s.resources.all() {
-			if r.Client == client && !yield(r) {
+		found, _ := s.owned.get(client)
+		for _, r := range found {
+			if !yield(r) {
 				return
 			}
 		}
@@ -229,8 +237,23 @@ func (s *Snapshot) ResourcesOf(client string) iter.Seq[*Resource] {
 // They have no effect but to refuse.
 func (s *Snapshot) Faulty() map[string]string {
 	out := map[string]string{}
-	for k, why := range s.faulty.all() {
+	for k, why := range s.faults() {
 		out[k.String()] = why
+	}
+	return out
+}
+
+func (s *Snapshot) faults() map[Key]string {
+	out := map[Key]string{}
+	for k, why := range s.faulty.all() {
+		out[k] = why
+	}
+	for _, found := range s.issuers.all() {
+		if len(found) > 1 {
+			for _, p := range found {
+				out[Key{KindPeer, p.Name}] = "issuer: more than one peer has it, so none counts"
+			}
+		}
 	}
 	return out
 }

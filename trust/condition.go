@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp/syntax"
+	"strings"
 	"sync"
 
 	"cel.dev/cel-go/cel"
@@ -17,6 +18,7 @@ import (
 
 const (
 	maxExpression = 4096   // bytes of source
+	maxPattern    = 1024   // bytes of one pattern for matches()
 	maxCost       = 20_000 // CEL cost units of one evaluation
 )
 
@@ -26,6 +28,8 @@ const (
 type condition struct {
 	source string
 	env    *cel.Env
+	// tellsApart says that the value depends on who the subject is.
+	tellsApart bool
 
 	once    sync.Once
 	program cel.Program
@@ -74,7 +78,19 @@ func compileCondition(env *cel.Env, source string, want *cel.Type) (*condition, 
 	if err := anchored(ast.NativeRep()); err != nil {
 		return nil, err
 	}
-	return &condition{source: source, env: env}, nil
+	return &condition{source: source, env: env, tellsApart: identifies(ast.NativeRep())}, nil
+}
+
+// identifies reports whether an expression looks at what differs from one
+// subject to the next.
+func identifies(ast *celast.AST) bool {
+	for _, ref := range ast.ReferenceMap() {
+		switch ref.Name {
+		case "subject.sub", "subject.claims":
+			return true
+		}
+	}
+	return false
 }
 
 // anchored refuses patterns that match a part of a text, which read as if they
@@ -89,7 +105,9 @@ func anchored(ast *celast.AST) (err error) {
 		if last := args[len(args)-1]; last.Kind() == celast.LiteralKind {
 			pattern, ok = last.AsLiteral().Value().(string)
 		}
-		if !ok || !isAnchored(pattern) {
+		if len(pattern) > maxPattern {
+			err = fmt.Errorf("a pattern for matches() is longer than %d bytes", maxPattern)
+		} else if !ok || !isAnchored(pattern) {
 			err = errors.New("a pattern for matches() must be a literal that is anchored at both ends as a whole, such as '^(?:a|b)$'")
 		}
 	}))
@@ -123,13 +141,33 @@ func (c *condition) holds(vars *variables) (ok bool, why string) {
 	}
 	out, _, err := p.Eval(vars)
 	if err != nil {
-		return false, err.Error()
+		return false, c.why(err)
 	}
 	b, isBool := out.(types.Bool)
 	if !isBool {
 		return false, "the result is not true or false"
 	}
 	return bool(b), ""
+}
+
+// why says what kept an expression from having a value. CEL's own message may
+// hold a claim's value; a key is named only where the expression itself does.
+func (c *condition) why(err error) string {
+	if key, ok := strings.CutPrefix(err.Error(), "no such key: "); ok {
+		if key != "" && strings.Contains(c.source, key) {
+			return "the claims have no " + key
+		}
+		return "the claims have no such key"
+	}
+	switch text := err.Error(); {
+	case strings.Contains(text, "cost limit"):
+		return "the expression costs more than its limit"
+	case strings.Contains(text, "no such attribute"):
+		return "there is no actor"
+	case strings.Contains(text, "no such overload"):
+		return "a claim has another type than the expression takes"
+	}
+	return "the expression has no value"
 }
 
 // text evaluates an expression that gives a text.
@@ -140,7 +178,7 @@ func (c *condition) text(vars *variables) (string, error) {
 	}
 	out, _, err := p.Eval(vars)
 	if err != nil {
-		return "", err
+		return "", errors.New(c.why(err))
 	}
 	s, ok := out.(types.String)
 	if !ok {

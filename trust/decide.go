@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/comity-auth/comity/trust/aap"
 	"github.com/comity-auth/comity/trust/audit"
@@ -110,18 +112,26 @@ type Grant struct {
 func (s *Snapshot) Decide(a *Ask) (Grant, []audit.Check, error) {
 	d := &decision{snapshot: s, ask: a, vars: &variables{ask: a}}
 	var g Grant
-	err := d.target(&g)
-	if err == nil {
-		if a.Grant == GrantClientCredentials {
-			err = d.issue(&g)
-		} else {
-			err = d.exchange(&g)
-		}
-	}
-	if err != nil {
+	if err := d.decide(&g); err != nil {
 		return Grant{}, d.checks, err
 	}
 	return g, d.checks, nil
+}
+
+func (d *decision) decide(g *Grant) error {
+	if err := d.target(g); err != nil {
+		return err
+	}
+	if d.ask.Client == nil {
+		return d.fail(ErrNoMapping, "client", "a registered client", "none")
+	}
+	switch d.ask.Grant {
+	case GrantTokenExchange:
+		return d.exchange(g)
+	case GrantClientCredentials:
+		return d.issue(g)
+	}
+	return d.fail(ErrNoMapping, "grant", "one that is decided on", "another")
 }
 
 type decision struct {
@@ -166,6 +176,9 @@ func (d *decision) exchange(g *Grant) (err error) {
 	if err := d.presenter(g.Mapping); err != nil {
 		return err
 	}
+	if err := d.actor(); err != nil {
+		return err
+	}
 	if err := d.proof(g.Mapping.Proof, g.Crosses); err != nil {
 		return err
 	}
@@ -181,11 +194,10 @@ func (d *decision) exchange(g *Grant) (err error) {
 	if g.Subject, err = d.subject(g.Mapping); err != nil {
 		return err
 	}
-	bounds := d.exchangeBounds(g)
-	if len(granted.capabilities) > 0 {
-		bounds = append(bounds, d.agentBounds()...)
+	if err := d.delegable(g.Mapping); err != nil {
+		return err
 	}
-	if g.Expires, err = d.expires(bounds); err != nil {
+	if g.Expires, err = d.expires(append(d.exchangeBounds(g), d.agentBounds()...)); err != nil {
 		return err
 	}
 	if len(granted.capabilities) > 0 {
@@ -252,7 +264,14 @@ func (d *decision) mapping(target ident.Audience) (*Mapping, error) {
 	}
 	candidates, _ := d.snapshot.mappings.get(route{peer, target.String()})
 	var found []*Mapping
+	others := 0
 	for _, m := range candidates {
+		if !m.serves(d.ask.Client) {
+			// A target may have thousands of mappings, each for another client.
+			if others++; others > maxOthers {
+				continue
+			}
+		}
 		switch why := d.mismatch(m); {
 		case why != "":
 			d.note(audit.Note, "mapping "+m.Name, "matches", why)
@@ -276,6 +295,9 @@ func (d *decision) mapping(target ident.Audience) (*Mapping, error) {
 	}
 	return nil, d.fail(ErrAmbiguous, "mapping", "one enforcing mapping", strings.Join(names, ", "))
 }
+
+// maxOthers bounds how many mappings of other clients a record lists.
+const maxOthers = 16
 
 // mismatch says why a mapping does not match; it is empty when it does.
 func (d *decision) mismatch(m *Mapping) string {
@@ -314,6 +336,14 @@ func (d *decision) presenter(m *Mapping) error {
 	return nil
 }
 
+// actor refuses an actor, since no mapping can name one yet.
+func (d *decision) actor() error {
+	if d.ask.Actor != nil {
+		return d.fail(ErrPresenter, "actor", "none", "one that no mapping lets act")
+	}
+	return nil
+}
+
 func quoteOr(s, none string) string {
 	if s == "" {
 		return none
@@ -329,7 +359,7 @@ func (d *decision) proof(of Proof, crosses bool) error {
 			of = ProofRequired
 		}
 	}
-	if d.ask.Client.Proof != ProofOptional {
+	if of == ProofOptional || d.ask.Client.Proof == ProofDPoP {
 		of = d.ask.Client.Proof
 	}
 	switch {
@@ -377,9 +407,12 @@ func (d *decision) task() (*aap.Task, error) {
 	return &aap.Task{ID: t.ID, Purpose: t.Purpose}, nil
 }
 
-// visible reports whether s holds no control characters.
+// visible reports whether s is text without control characters, line
+// separators and marks that turn the order of what follows.
 func visible(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' })
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r) || unicode.Is(unicode.Bidi_Control, r)
+	})
 }
 
 // subject names the subject in this domain. A peer's subjects live under the
@@ -416,6 +449,27 @@ func (d *decision) localSubject(m *Mapping) (string, error) {
 	return d.ask.Names.Pseudonym(aap.KindAgent, d.ask.Subject.Subject), nil
 }
 
+// delegable holds a token with agent claims to the depth it allows, whatever it
+// is exchanged for: an agent gets around it by dropping its claims no more than
+// by keeping them.
+func (d *decision) delegable(m *Mapping) error {
+	agent := d.ask.Subject.Agent
+	if agent == nil {
+		return nil
+	}
+	depth, most := 0, m.MaxDepth
+	if from := agent.Delegation; from != nil {
+		depth, most = from.Depth, min(from.MaxDepth, most)
+	}
+	if depth >= most {
+		return d.fail(ErrDepth, "delegation", "a depth below "+fmt.Sprint(most), fmt.Sprint(depth))
+	}
+	return nil
+}
+
+// maxHolder bounds an entry of a delegation chain, in characters.
+const maxHolder = 128
+
 // derive builds the agent claims of what is issued.
 func (d *decision) derive(g *Grant, capabilities []aap.Capability) (*aap.Claims, error) {
 	parent, err := d.parent(g)
@@ -426,10 +480,13 @@ func (d *decision) derive(g *Grant, capabilities []aap.Capability) (*aap.Claims,
 	if holder == "" {
 		holder = d.ask.Client.ID.String()
 	}
+	if parent.Delegation == nil && utf8.RuneCountInString(g.Subject) > maxHolder {
+		return nil, d.fail(ErrSubject, "subject", fmt.Sprintf("at most %d characters beside agent claims", maxHolder), "more")
+	}
 	child, err := aap.Derive(parent, aap.DeriveInput{
 		Subject: g.Subject, Holder: holder, ParentJTI: d.ask.ParentID, MaxDepth: g.Mapping.MaxDepth,
 		Capabilities: capabilities, From: d.derived,
-		ParentLife: d.ask.Subject.Expires.Sub(d.ask.Subject.IssuedAt), ChildLife: g.Expires.Sub(d.ask.Now),
+		ParentLife: d.ask.Subject.Expires.Sub(d.issuedAt()), ChildLife: g.Expires.Sub(d.ask.Now.Truncate(time.Second)),
 	})
 	if err != nil {
 		return nil, d.fail(ErrDepth, "delegation", fmt.Sprintf("depth of at most %d", g.Mapping.MaxDepth), err.Error())
@@ -452,7 +509,7 @@ func (d *decision) parent(g *Grant) (*aap.Claims, error) {
 		return &aap.Claims{Agent: agentClaim(d.ask.Client), Task: task}, nil
 	}
 	c := *from
-	c.Oversight = d.translateOversight(g.Mapping, from.Oversight)
+	c.Oversight = translateOversight(g, from.Oversight)
 	if !g.Crosses {
 		return &c, nil
 	}
@@ -464,22 +521,26 @@ func (d *decision) parent(g *Grant) (*aap.Claims, error) {
 }
 
 // translateOversight puts the lists of actions into the local vocabulary. They
-// never shrink: what no rule translates stands for no local action, since
-// nothing is derived from it.
-func (d *decision) translateOversight(m *Mapping, o *aap.Oversight) *aap.Oversight {
+// never shrink: an entry that no rule translates stands for no local action,
+// since nothing is derived from it. Inside the domain there is one vocabulary,
+// so every entry also stays as it is.
+func translateOversight(g *Grant, o *aap.Oversight) *aap.Oversight {
 	if o == nil {
 		return nil
 	}
 	out := *o
-	out.RequiresHumanApprovalFor = m.translate(o.RequiresHumanApprovalFor)
-	out.NotifyOn = m.translate(o.NotifyOn)
+	out.RequiresHumanApprovalFor = g.translate(o.RequiresHumanApprovalFor)
+	out.NotifyOn = g.translate(o.NotifyOn)
 	return &out
 }
 
-func (m *Mapping) translate(list []aap.Action) []aap.Action {
+func (g *Grant) translate(list []aap.Action) []aap.Action {
 	var out []aap.Action
+	if !g.Crosses {
+		out = slices.Clone(list)
+	}
 	for _, foreign := range list {
-		for _, r := range m.Capabilities {
+		for _, r := range g.Mapping.Capabilities {
 			if slices.Contains(r.from, foreign.String()) && !slices.Contains(out, r.action) {
 				out = append(out, r.action)
 			}

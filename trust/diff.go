@@ -2,8 +2,10 @@ package trust
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -13,7 +15,7 @@ const orderGap = 1 << 20
 
 // Difference is one object that a change would touch.
 type Difference struct {
-	Op     string          `json:"op"` // add, change, remove
+	Op     string          `json:"op"` // add, change, move, remove
 	Object string          `json:"object"`
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
@@ -30,6 +32,9 @@ type FieldChange struct {
 // Plan works out the change that makes a whole state equal to the file, and how
 // it differs for a reader. Objects keep their places where they can.
 func Plan(st State, f *File) (Change, []Difference, error) {
+	if st.Since != 0 {
+		return Change{}, nil, errPartial
+	}
 	want, err := f.Objects()
 	if err != nil {
 		return Change{}, nil, err
@@ -54,6 +59,7 @@ func Plan(st State, f *File) (Change, []Difference, error) {
 				Fields: fieldChanges(old.Body, o.Body)})
 			change.Put = append(change.Put, o)
 		case old.Order != o.Order:
+			diffs = append(diffs, Difference{Op: "move", Object: o.Key.String()})
 			change.Put = append(change.Put, o)
 		}
 	}
@@ -66,47 +72,87 @@ func Plan(st State, f *File) (Change, []Difference, error) {
 	return change, diffs, nil
 }
 
-// place gives the objects of each kind rising orders, keeping those they have.
+// place gives the objects of each kind rising orders. As many as possible keep
+// the one they have.
 func place(want []Object, have map[Key]Object) {
 	for start := 0; start < len(want); {
 		end := start
 		for end < len(want) && want[end].Kind == want[start].Kind {
 			end++
 		}
-		if !placeKind(want[start:end], have) {
-			for i := range want[start:end] {
-				want[start+i].Order = int64(i+1) * orderGap
-			}
-		}
+		placeKind(want[start:end], have)
 		start = end
 	}
 }
 
-// placeKind reports whether there was room for the new objects.
-func placeKind(want []Object, have map[Key]Object) bool {
+func placeKind(want []Object, have map[Key]Object) {
+	stays := inOrder(want, have)
 	last := int64(0)
-	next := 0 // the first object after i that is there already and can stay
-	for i := range want {
-		if old, there := have[want[i].Key]; there && old.Order > last {
-			want[i].Order, last = old.Order, old.Order
+	for i := 0; i < len(want); {
+		if stays[i] {
+			last = have[want[i].Key].Order
+			want[i].Order = last
+			i++
 			continue
 		}
-		for ; next < len(want); next++ {
-			if o, there := have[want[next].Key]; next > i && there && o.Order > last {
-				break
-			}
+		end := i
+		for end < len(want) && !stays[end] {
+			end++
 		}
-		step := int64(orderGap)
-		if next < len(want) {
-			step = min(step, (have[want[next].Key].Order-last)/2)
+		// The run shares the room before the next object that stays.
+		upTo := int64(math.MaxInt64)
+		if end < len(want) {
+			upTo = have[want[end].Key].Order
 		}
-		if step <= 0 {
-			return false
+		step := min(orderGap, (upTo-last)/int64(end-i+1))
+		if step == 0 {
+			renumber(want)
+			return
 		}
-		last += step
-		want[i].Order = last
+		for ; i < end; i++ {
+			last += step
+			want[i].Order = last
+		}
 	}
-	return true
+}
+
+func renumber(want []Object) {
+	for i := range want {
+		want[i].Order = int64(i+1) * orderGap
+	}
+}
+
+// inOrder marks a longest selection of the objects that are there already and
+// stand in rising order, by patience sorting.
+func inOrder(want []Object, have map[Key]Object) []bool {
+	var piles []int // the object on top of each pile
+	before := make([]int, len(want))
+	for i := range want {
+		old, there := have[want[i].Key]
+		if !there || old.Order <= 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(piles, old.Order, func(top int, order int64) int {
+			return cmp.Compare(have[want[top].Key].Order, order)
+		})
+		before[i] = -1
+		if at > 0 {
+			before[i] = piles[at-1]
+		}
+		if at == len(piles) {
+			piles = append(piles, i)
+		} else {
+			piles[at] = i
+		}
+	}
+	stays := make([]bool, len(want))
+	if len(piles) == 0 {
+		return stays
+	}
+	for i := piles[len(piles)-1]; i >= 0; i = before[i] {
+		stays[i] = true
+	}
+	return stays
 }
 
 func fieldChanges(before, after []byte) []FieldChange {

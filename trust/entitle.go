@@ -189,14 +189,20 @@ func (d *decision) agentBounds() []bound {
 	if s.Agent == nil {
 		return nil
 	}
-	out := []bound{{"half_life", s.Expires}}
-	if !s.IssuedAt.IsZero() {
-		out[0].at = aap.HalfLife(s.IssuedAt, s.Expires, d.ask.Now)
-	}
+	out := []bound{{"half_life", aap.HalfLife(d.issuedAt(), s.Expires, d.ask.Now)}}
 	if at, ok := s.Agent.Expiry(); ok {
 		out = append(out, bound{"task", at})
 	}
 	return out
+}
+
+// issuedAt is when the subject's life began. One that does not say so is taken
+// to begin now, which leaves the least to halve.
+func (d *decision) issuedAt() time.Time {
+	if at := d.ask.Subject.IssuedAt; !at.IsZero() {
+		return at
+	}
+	return d.ask.Now
 }
 
 // expires is the least of all bounds, in whole seconds.
@@ -214,7 +220,7 @@ func (d *decision) expires(bounds []bound) (time.Time, error) {
 	}
 	at := least.at.Truncate(time.Second)
 	left := at.Sub(d.ask.Now.Truncate(time.Second))
-	if left < set.MinTTL {
+	if left < set.MinTTL || left <= 0 {
 		return time.Time{}, d.fail(ErrLifetime, "lifetime", "at least "+set.MinTTL.String(), left.String()+", bounded by "+least.name)
 	}
 	d.pass("lifetime", "bounded by "+least.name, left.String())

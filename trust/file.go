@@ -2,6 +2,7 @@ package trust
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,189 +22,57 @@ func (c *Compiler) ParseFile(text []byte) (*File, strictyaml.Problems) {
 	}
 	var f File
 	lines, problems := strictyaml.Decode(text, &f)
-	if len(problems) > 0 {
-		// What did not decode cannot be judged, but the rest can.
-		seen := map[string]bool{}
-		for _, p := range problems {
-			seen[p.Path] = true
-		}
-		for _, p := range c.Check(&f, lines) {
-			if !seen[p.Path] {
-				problems = append(problems, p)
-			}
-		}
-		problems.Sort()
-		return nil, problems
+	if len(problems) == 0 && len(lines) == 0 {
+		// A file that was cut off or not mounted must not empty a registry.
+		return nil, strictyaml.Problems{{Message: "the file is empty; write {} for an empty registry"}}
 	}
-	if problems = c.Check(&f, lines); len(problems) > 0 {
+	known := coverage(problems)
+	for _, p := range c.Check(&f, lines) {
+		// What did not decode cannot be judged, but the rest can.
+		if !known.covers(p.Path) {
+			problems = append(problems, p)
+		}
+	}
+	if len(problems) > 0 {
+		problems.Sort()
 		return nil, problems
 	}
 	return &f, nil
 }
 
-// Check reports everything that is wrong with a registry, references between
-// its objects included. Lines may be nil.
-func (c *Compiler) Check(f *File, lines strictyaml.Lines) strictyaml.Problems {
-	k := &checker{compiler: c, lines: lines, seen: map[Key]string{}, resources: map[string]*Resource{}}
-	k.names(f)
-	for i, s := range f.Peers {
-		k.object(fmt.Sprintf("peers[%d]", i), func(n *notes) { k.peer(s, n) })
+type covered map[string]bool
+
+func coverage(ps strictyaml.Problems) covered {
+	c := make(covered, len(ps))
+	for _, p := range ps {
+		c[p.Path] = true
 	}
-	for i, s := range f.Resources {
-		k.object(fmt.Sprintf("resources[%d]", i), func(n *notes) { k.resource(s, n) })
-	}
-	for i, s := range f.Clients {
-		k.object(fmt.Sprintf("clients[%d]", i), func(n *notes) { k.client(s, n) })
-	}
-	for i, s := range f.Mappings {
-		k.object(fmt.Sprintf("mappings[%d]", i), func(n *notes) { k.mapping(s, n) })
-	}
-	for i, s := range f.Policies {
-		k.object(fmt.Sprintf("policies[%d]", i), func(n *notes) { k.policy(s, n) })
-	}
-	k.problems.Sort()
-	return k.problems
+	return c
 }
 
-type checker struct {
-	compiler  *Compiler
-	lines     strictyaml.Lines
-	seen      map[Key]string // where each object stands
-	issuers   map[string]string
-	resources map[string]*Resource
-	problems  strictyaml.Problems
-}
-
-func (k *checker) object(at string, check func(*notes)) {
-	var n notes
-	check(&n)
-	for _, note := range n.list {
-		path := at + "." + note.path
-		k.problems = append(k.problems, strictyaml.Problem{Line: k.lines.At(path), Path: path, Message: note.message})
-	}
-}
-
-// names finds repeated names before anything refers to them.
-func (k *checker) names(f *File) {
-	add := func(kind Kind, name, at, field string) {
-		key := Key{kind, name}
-		if first, dup := k.seen[key]; dup {
-			path := at + "." + field
-			k.problems = append(k.problems, strictyaml.Problem{Line: k.lines.At(path), Path: path,
-				Message: "is taken already, by " + first})
-			return
-		}
-		k.seen[key] = at
-	}
-	for i, s := range f.Peers {
-		add(KindPeer, s.Name, fmt.Sprintf("peers[%d]", i), "name")
-	}
-	for i, s := range f.Resources {
-		add(KindResource, s.Audience, fmt.Sprintf("resources[%d]", i), "audience")
-	}
-	for i, s := range f.Clients {
-		add(KindClient, s.ID, fmt.Sprintf("clients[%d]", i), "id")
-	}
-	for i, s := range f.Mappings {
-		add(KindMapping, s.Name, fmt.Sprintf("mappings[%d]", i), "name")
-	}
-	for i, s := range f.Policies {
-		add(KindPolicy, s.Name, fmt.Sprintf("policies[%d]", i), "name")
-	}
-}
-
-// refers notes a reference to an object that is not there.
-func (k *checker) refers(n *notes, path string, kind Kind, name string) bool {
-	if _, ok := k.seen[Key{kind, name}]; !ok {
-		n.add(path, "no %s of that name is registered", kind)
-		return false
-	}
-	return true
-}
-
-func (k *checker) peer(s PeerSpec, n *notes) {
-	k.compiler.peer(s, "", n)
-	if k.issuers == nil {
-		k.issuers = map[string]string{}
-	}
-	if first, dup := k.issuers[s.Issuer]; dup && s.Issuer != "" {
-		n.add("issuer", "is registered already, for peer %s", first)
-	}
-	k.issuers[s.Issuer] = s.Name
-}
-
-func (k *checker) resource(s ResourceSpec, n *notes) {
-	k.resources[s.Audience] = k.compiler.resource(s, n)
-	if s.Client != "" {
-		k.refers(n, "client", KindClient, s.Client)
-	}
-	if s.Peer != "" {
-		k.refers(n, "peer", KindPeer, s.Peer)
-	}
-}
-
-func (k *checker) client(s ClientSpec, n *notes) {
-	k.compiler.client(s, "", n)
-	for name := range s.KnownAs {
-		k.refers(n, "known_as."+name, KindPeer, name)
-	}
-}
-
-func (k *checker) mapping(s MappingSpec, n *notes) {
-	m := k.compiler.mapping(s, n)
-	if s.Peer != "" && s.Peer != Self {
-		k.refers(n, "peer", KindPeer, s.Peer)
-	}
-	for i, id := range s.Clients {
-		if id != "*" {
-			k.refers(n, fmt.Sprintf("clients[%d]", i), KindClient, id)
+// covers reports whether a problem is known at the path or at what it is part of.
+func (c covered) covers(path string) bool {
+	for ; path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
+		if c[path] {
+			return true
 		}
 	}
-	for i, a := range s.Resources {
-		k.refers(n, fmt.Sprintf("resources[%d]", i), KindResource, a)
-	}
-	for i, r := range m.Scopes {
-		if !k.vocabulary(s.Resources, func(res *Resource) bool { return res.Scopes.Has(r.scope) }) {
-			n.add(fmt.Sprintf("scopes[%d]", i), "is in the vocabulary of none of the mapping's resources")
-		}
-	}
-	k.actions(n, s.Resources, m.Capabilities)
+	return false
 }
 
-func (k *checker) policy(s PolicySpec, n *notes) {
-	p := k.compiler.policy(s, n)
-	for i, a := range s.Resources {
-		k.refers(n, fmt.Sprintf("resources[%d]", i), KindResource, a)
-	}
-	k.actions(n, s.Resources, p.Capabilities)
-}
-
-func (k *checker) actions(n *notes, audiences []string, rules []capabilityRule) {
-	for i, r := range rules {
-		if !k.vocabulary(audiences, func(res *Resource) bool { return res.Actions[r.action] }) {
-			n.add(fmt.Sprintf("capabilities[%d].action", i), "is in the vocabulary of none of the named resources")
-		}
-	}
-}
-
-// vocabulary reports whether one of the resources that are registered has it;
-// resources that are not registered are reported elsewhere.
-func (k *checker) vocabulary(audiences []string, has func(*Resource) bool) bool {
-	known := false
-	for _, a := range audiences {
-		if res := k.resources[a]; res != nil {
-			if known = true; has(res) {
-				return true
-			}
-		}
-	}
-	return !known
-}
+// errPartial says that a state only tells what changed.
+var errPartial = errors.New("the state is not whole")
 
 // Objects gives the registry's entries for the file, with canonical bodies.
+// What is written and says nothing, such as an empty list, is left out.
 func (f *File) Objects() ([]Object, error) {
 	var out []Object
+	seen := map[Key]bool{}
 	err := f.each(func(key Key, spec any) error {
+		if seen[key] {
+			return fmt.Errorf("%s: stands twice", key)
+		}
+		seen[key] = true
 		body, err := json.Marshal(spec)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
@@ -216,6 +85,7 @@ func (f *File) Objects() ([]Object, error) {
 
 func (f *File) each(do func(Key, any) error) error {
 	for _, s := range f.Peers {
+		s.JWKS = unlessEmpty(s.JWKS)
 		if err := do(Key{KindPeer, s.Name}, s); err != nil {
 			return err
 		}
@@ -226,11 +96,18 @@ func (f *File) each(do func(Key, any) error) error {
 		}
 	}
 	for _, s := range f.Clients {
+		s.JWKS = unlessEmpty(s.JWKS)
+		if s.TLS != nil && *s.TLS == (TLSSpec{}) {
+			s.TLS = nil
+		}
 		if err := do(Key{KindClient, s.ID}, s); err != nil {
 			return err
 		}
 	}
 	for _, s := range f.Mappings {
+		if s.Boundary != nil && len(s.Boundary.Keep) == 0 {
+			s.Boundary = nil
+		}
 		if err := do(Key{KindMapping, s.Name}, s); err != nil {
 			return err
 		}
@@ -243,8 +120,18 @@ func (f *File) each(do func(Key, any) error) error {
 	return nil
 }
 
+func unlessEmpty(set *JWKSSpec) *JWKSSpec {
+	if set == nil || len(set.Keys) == 0 {
+		return nil
+	}
+	return set
+}
+
 // FileOf gives the trust file that a whole state is the content of.
 func FileOf(st State) (*File, error) {
+	if st.Since != 0 {
+		return nil, errPartial
+	}
 	objects := slices.Clone(st.Objects)
 	slices.SortStableFunc(objects, byOrder)
 	var f File

@@ -69,6 +69,9 @@ type Entry struct {
 	// Seen is what the decision was made on. A record that allows is committed
 	// only while the store has nothing newer; one that refuses always is.
 	Seen Fence
+	// Siblings is how many requests are under way, this one included. It is a
+	// hint: the writer waits a moment for entries that are about to come.
+	Siblings int
 }
 
 // Ending is how an entry ended. The zero Ending is not valid.
@@ -116,6 +119,9 @@ type LedgerOptions struct {
 	Queue   int           // entries that may wait; default 4096
 	Batch   int           // entries in one transaction; default 256
 	Timeout time.Duration // of one transaction; default 5 s
+	// Gather bounds how long an entry waits for siblings; default 1 ms. An
+	// entry without siblings never waits.
+	Gather time.Duration
 	// Observe is called after each transaction, when set.
 	Observe func(entries int, took time.Duration, err error)
 }
@@ -147,6 +153,7 @@ func NewLedger(store Committer, opts LedgerOptions) *Ledger {
 	opts.Queue = cmp.Or(opts.Queue, 4096)
 	opts.Batch = cmp.Or(opts.Batch, 256)
 	opts.Timeout = cmp.Or(opts.Timeout, 5*time.Second)
+	opts.Gather = cmp.Or(opts.Gather, time.Millisecond)
 	l := &Ledger{store: store, opts: opts, queue: make(chan *pending, opts.Queue),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
@@ -198,7 +205,7 @@ func (l *Ledger) run() {
 	for {
 		select {
 		case p := <-l.queue:
-			batch = l.fill(append(batch[:0], p))
+			batch = l.gather(l.fill(append(batch[:0], p)))
 			l.commit(batch)
 		case <-l.stop:
 			for batch = l.fill(batch[:0]); len(batch) > 0; batch = l.fill(batch[:0]) {
@@ -208,6 +215,31 @@ func (l *Ledger) run() {
 		}
 	}
 }
+
+// gather waits a moment for the entries that requests under way will bring, so
+// that they share one transaction.
+func (l *Ledger) gather(batch []*pending) []*pending {
+	var limit <-chan time.Time
+	for expected(batch) > len(batch) && len(batch) < l.opts.Batch {
+		if limit == nil {
+			timer := time.NewTimer(l.opts.Gather)
+			defer timer.Stop()
+			limit = timer.C
+		}
+		select {
+		case p := <-l.queue:
+			batch = l.fill(append(batch, p))
+		case <-limit:
+			return batch
+		case <-l.stop:
+			return batch
+		}
+	}
+	return batch
+}
+
+// expected is what the newest entry of a batch says is under way.
+func expected(batch []*pending) int { return batch[len(batch)-1].entry.Siblings }
 
 // fill takes what waits, without waiting.
 func (l *Ledger) fill(batch []*pending) []*pending {
@@ -231,9 +263,12 @@ func (l *Ledger) commit(entries []*pending) {
 		l.opts.Observe(len(entries), time.Since(began), err)
 	}
 	for i, p := range entries {
-		if err != nil {
+		switch {
+		case err != nil:
 			p.err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		} else {
+		case b.errs[i] != nil:
+			p.err = b.errs[i]
+		default:
 			p.outcome = b.outcomes[i]
 		}
 		close(p.ready)
@@ -255,9 +290,6 @@ func (l *Ledger) write(ctx context.Context, entries []*pending) (*Batch, error) 
 	if err == nil && !b.settled {
 		err = errors.New("the store did not settle the batch")
 	}
-	if err == nil && b.err != nil {
-		err = b.err
-	}
 	if err != nil {
 		l.head = audit.Head{}
 		return nil, err
@@ -272,9 +304,9 @@ type Batch struct {
 	from    audit.Head
 
 	settled  bool
-	err      error
 	to       audit.Head
 	outcomes []Outcome
+	errs     []error // of entries that could not be written
 }
 
 // Once lists the distinct identifiers of the batch in the order of their
@@ -308,17 +340,15 @@ func (b *Batch) Settle(head Fence, fresh [][sha256.Size]byte) (Settlement, error
 	for _, k := range fresh {
 		free[k] = true
 	}
-	b.settled, b.err, b.to = true, nil, b.from
-	b.outcomes = make([]Outcome, len(b.entries))
+	b.settled, b.to = true, b.from
+	b.outcomes, b.errs = make([]Outcome, len(b.entries)), make([]error, len(b.entries))
 	var s Settlement
 	for i, p := range b.entries {
 		out, body, at := p.settle(head, free)
-		if out.Status != Stale {
-			if body == nil {
-				if body, b.err = p.entry.IfReplayed.Encode(); b.err != nil {
-					return Settlement{}, b.err
-				}
-			}
+		if out.Status == Replayed {
+			body, b.errs[i] = p.entry.IfReplayed.Encode()
+		}
+		if body != nil {
 			row := b.to.Append(body)
 			b.to, out.At = row.Head(), row.Position
 			s.Rows, s.Times = append(s.Rows, row), append(s.Times, at)
@@ -333,7 +363,7 @@ func (b *Batch) Settle(head Fence, fresh [][sha256.Size]byte) (Settlement, error
 	return s, nil
 }
 
-// settle ends one entry; a nil body stands for IfReplayed.
+// settle ends one entry; the body is for one that is committed.
 func (p *pending) settle(head Fence, free map[[sha256.Size]byte]bool) (out Outcome, body []byte, at time.Time) {
 	out.Head = head
 	if p.entry.Record.Outcome == audit.Allow && p.entry.Seen.olderThan(head) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,10 +35,11 @@ type Live struct {
 	opts     LiveOptions
 
 	current atomic.Pointer[Snapshot]
-	contact atomic.Int64 // unix nanoseconds of the last successful load
+	// contact is when the last successful load began, with its monotonic
+	// reading, so that a clock set back does not make the registry younger.
+	contact atomic.Pointer[time.Time]
 
-	mu     sync.Mutex // serialises loads
-	faulty int        // guarded by mu
+	mu sync.Mutex // serialises loads
 
 	wait struct {
 		sync.Mutex
@@ -71,9 +73,12 @@ func (l *Live) Snapshot() (*Snapshot, error) {
 	return s, nil
 }
 
-// Age is how long ago the store last answered.
+// Age is how long ago the store last answered; for ever when it never did.
 func (l *Live) Age() time.Duration {
-	return l.opts.Now().Sub(time.Unix(0, l.contact.Load()))
+	if at := l.contact.Load(); at != nil {
+		return l.opts.Now().Sub(*at)
+	}
+	return math.MaxInt64
 }
 
 // Revision is the revision of the newest snapshot.
@@ -89,12 +94,17 @@ func (l *Live) Run(ctx context.Context) {
 	tick := time.NewTicker(l.opts.Poll)
 	defer tick.Stop()
 	failing := false
+	changed := l.source.Changed()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-l.source.Changed():
+		case _, open := <-changed:
+			if !open { // the source is closing; the poll finds out
+				changed = nil
+				continue
+			}
 		}
 		err := l.Refresh(ctx)
 		if ctx.Err() != nil {
@@ -113,6 +123,26 @@ func (l *Live) Run(ctx context.Context) {
 func (l *Live) Refresh(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.refresh(ctx)
+}
+
+// refreshUpTo loads unless another caller has just loaded far enough.
+func (l *Live) refreshUpTo(ctx context.Context, f Fence) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reached(f) {
+		return nil
+	}
+	return l.refresh(ctx)
+}
+
+func (l *Live) reached(f Fence) bool {
+	s := l.current.Load()
+	return s != nil && !s.Fence().olderThan(f)
+}
+
+// refresh needs mu.
+func (l *Live) refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.Timeout)
 	defer cancel()
 	asked := l.opts.Now()
@@ -130,22 +160,25 @@ func (l *Live) Refresh(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("compile the registry: %w", err)
 		}
-		l.publish(ctx, next)
+		l.publish(ctx, prev, next)
 	}
-	l.contact.Store(asked.UnixNano())
+	l.contact.Store(&asked)
 	return nil
 }
 
-func (l *Live) publish(ctx context.Context, next *Snapshot) {
+func (l *Live) publish(ctx context.Context, prev, next *Snapshot) {
 	l.current.Store(next)
 	l.wait.Lock()
 	close(l.wait.next)
 	l.wait.next = make(chan struct{})
 	l.wait.Unlock()
-	if n := next.faulty.len(); n != l.faulty {
-		l.faulty = n
-		for k, why := range next.faulty.all() {
-			l.opts.Logger.WarnContext(ctx, "registry object does not compile", "event", "registry.faulty", "object", k.String(), "error", why)
+	var known map[Key]string
+	if prev != nil {
+		known = prev.faults()
+	}
+	for k, why := range next.faults() {
+		if known[k] != why {
+			l.opts.Logger.WarnContext(ctx, "registry object has no effect", "event", "registry.faulty", "object", k.String(), "error", why)
 		}
 	}
 	if l.opts.OnChange != nil {
@@ -160,13 +193,13 @@ func (l *Live) Await(ctx context.Context, f Fence) error {
 		l.wait.Lock()
 		next := l.wait.next
 		l.wait.Unlock()
-		if s := l.current.Load(); s != nil && !s.Fence().olderThan(f) {
+		if l.reached(f) {
 			return nil
 		}
-		if err := l.Refresh(ctx); err != nil {
+		if err := l.refreshUpTo(ctx, f); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if s := l.current.Load(); !s.Fence().olderThan(f) {
+		if l.reached(f) {
 			return nil
 		}
 		select {

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
+	"slices"
 )
 
 const shardCount = 256
@@ -47,6 +48,7 @@ func (s *shards[K, V]) len() (n int) {
 type edit[K comparable, V any] struct {
 	to    *shards[K, V]
 	owned [shardCount]bool
+	fresh map[K]bool // values that are lists and were copied already
 }
 
 func (e *edit[K, V]) own(k K) map[K]V {
@@ -62,3 +64,17 @@ func (e *edit[K, V]) own(k K) map[K]V {
 
 func (e *edit[K, V]) set(k K, v V) { e.own(k)[k] = v }
 func (e *edit[K, V]) remove(k K)   { delete(e.own(k), k) }
+
+// mine gives a list that may be changed in place: an older snapshot may show
+// the list, so the first call copies it.
+func mine[K comparable, T any](e *edit[K, []T], k K) []T {
+	list, _ := e.to.get(k)
+	if e.fresh[k] {
+		return list
+	}
+	if e.fresh == nil {
+		e.fresh = map[K]bool{}
+	}
+	e.fresh[k] = true
+	return slices.Clone(list)
+}

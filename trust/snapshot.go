@@ -53,7 +53,19 @@ func (c *Compiler) Compile(prev *Snapshot, st State) (*Snapshot, error) {
 		}
 		b.link(entry)
 	}
+	sortBy(&b.mappings, func(m *Mapping) string { return m.Name })
+	sortBy(&b.policies, func(p *Policy) string { return p.Name })
+	sortBy(&b.owned, func(r *Resource) string { return r.Audience.String() })
 	return next, nil
+}
+
+// sortBy gives the lists that were touched one order, whatever changes led to
+// them. They belong to the new snapshot alone.
+func sortBy[K comparable, T any](e *edit[K, []T], name func(T) string) {
+	for k := range e.fresh {
+		list, _ := e.to.get(k)
+		slices.SortFunc(list, func(a, b T) int { return strings.Compare(name(a), name(b)) })
+	}
 }
 
 func (c *Compiler) reuse(prev *Snapshot, o Object) (compiled, bool) {
@@ -106,11 +118,30 @@ func (c *Compiler) compileObject(o Object) compiled {
 	}
 	if err != nil {
 		n.add("", "%s", err)
+	} else if entry.name() != o.Name {
+		n.add("", "the object says another name than it is kept under")
 	}
 	if len(n.list) > 0 {
 		entry.fault = strings.TrimPrefix(n.list[0].path+": "+n.list[0].message, ": ")
 	}
 	return entry
+}
+
+// name is what the object calls itself.
+func (e *compiled) name() string {
+	switch {
+	case e.peer != nil:
+		return e.peer.Name
+	case e.res != nil:
+		return e.res.Audience.String()
+	case e.client != nil:
+		return e.client.ID.String()
+	case e.mapping != nil:
+		return e.mapping.Name
+	case e.policy != nil:
+		return e.policy.Name
+	}
+	return ""
 }
 
 // strictJSON refuses members it does not know: a restriction that a newer
@@ -132,9 +163,10 @@ func strictJSON(body []byte, into any) error {
 type builder struct {
 	objects   edit[Key, compiled]
 	peers     edit[string, *Peer]
-	issuers   edit[string, *Peer]
+	issuers   edit[string, []*Peer]
 	clients   edit[string, *Client]
 	resources edit[string, *Resource]
+	owned     edit[string, []*Resource]
 	mappings  edit[route, []*Mapping]
 	policies  edit[route, []*Policy]
 	faulty    edit[Key, string]
@@ -143,6 +175,7 @@ type builder struct {
 func newBuilder(s *Snapshot) *builder {
 	b := &builder{}
 	b.objects.to, b.peers.to, b.issuers.to, b.clients.to = &s.objects, &s.peers, &s.issuers, &s.clients
+	b.owned.to = &s.owned
 	b.resources.to, b.mappings.to, b.policies.to, b.faulty.to = &s.resources, &s.mappings, &s.policies, &s.faulty
 	return b
 }
@@ -157,22 +190,21 @@ func (b *builder) link(e compiled) {
 	switch {
 	case e.peer != nil:
 		b.peers.set(e.peer.Name, e.peer)
-		b.issuers.set(e.peer.Issuer.String(), e.peer)
+		enter(&b.issuers, e.peer.Issuer.String(), e.peer)
 	case e.res != nil:
 		b.resources.set(e.res.Audience.String(), e.res)
+		if e.res.Client != "" {
+			enter(&b.owned, e.res.Client, e.res)
+		}
 	case e.client != nil:
 		b.clients.set(e.client.ID.String(), e.client)
 	case e.mapping != nil:
 		for _, a := range e.mapping.Resources {
-			r := route{e.mapping.Peer, a.String()}
-			old, _ := b.mappings.to.get(r)
-			b.mappings.set(r, append(slices.Clip(old), e.mapping))
+			enter(&b.mappings, route{e.mapping.Peer, a.String()}, e.mapping)
 		}
 	case e.policy != nil:
 		for _, a := range e.policy.Resources {
-			r := route{e.policy.Operator, a.String()}
-			old, _ := b.policies.to.get(r)
-			b.policies.set(r, append(slices.Clip(old), e.policy))
+			enter(&b.policies, route{e.policy.Operator, a.String()}, e.policy)
 		}
 	}
 }
@@ -187,12 +219,12 @@ func (b *builder) unlink(e compiled) {
 	switch {
 	case e.peer != nil:
 		b.peers.remove(e.peer.Name)
-		// Another peer may have taken over the issuer in the same change.
-		if p, _ := b.issuers.to.get(e.peer.Issuer.String()); p == e.peer {
-			b.issuers.remove(e.peer.Issuer.String())
-		}
+		drop(&b.issuers, e.peer.Issuer.String(), e.peer)
 	case e.res != nil:
 		b.resources.remove(e.res.Audience.String())
+		if e.res.Client != "" {
+			drop(&b.owned, e.res.Client, e.res)
+		}
 	case e.client != nil:
 		b.clients.remove(e.client.ID.String())
 	case e.mapping != nil:
@@ -206,17 +238,19 @@ func (b *builder) unlink(e compiled) {
 	}
 }
 
-func drop[T comparable](e *edit[route, []T], r route, gone T) {
-	old, _ := e.to.get(r)
-	kept := make([]T, 0, len(old))
-	for _, v := range old {
-		if v != gone {
-			kept = append(kept, v)
-		}
+// enter adds to a list of the snapshot being built.
+func enter[K comparable, T any](e *edit[K, []T], k K, v T) {
+	e.set(k, append(mine(e, k), v))
+}
+
+func drop[K, T comparable](e *edit[K, []T], k K, gone T) {
+	list := mine(e, k)
+	if i := slices.Index(list, gone); i >= 0 {
+		list = slices.Delete(list, i, i+1)
 	}
-	if len(kept) == 0 {
-		e.remove(r)
+	if len(list) == 0 {
+		e.remove(k)
 		return
 	}
-	e.set(r, kept)
+	e.set(k, list)
 }

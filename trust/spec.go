@@ -65,7 +65,7 @@ type PeerSpec struct {
 
 // JWKSSpec is an inline JSON Web Key Set.
 type JWKSSpec struct {
-	Keys []map[string]any `json:"keys"`
+	Keys []map[string]any `json:"keys,omitempty"`
 }
 
 // PinSpec is a key expected by its RFC 7638 thumbprint, optionally in a window.
@@ -234,11 +234,12 @@ type PolicySpec struct {
 // Duration is a time.Duration written as Go writes it, such as "300s".
 type Duration time.Duration
 
-// UnmarshalText reads "300s", "1h30m" and the like, never negative.
+// UnmarshalText reads "300s", "1h30m" and the like, always above zero: a zero
+// would read as the default, which is more.
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
-	if err != nil || v < 0 {
-		return errors.New("want a duration such as 300s or 1h")
+	if err != nil || v <= 0 {
+		return errors.New("want a duration above zero, such as 300s or 1h")
 	}
 	*d = Duration(v)
 	return nil

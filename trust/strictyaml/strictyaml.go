@@ -1,12 +1,13 @@
 // Package strictyaml reads a YAML document into Go structs and reports every
 // problem at once, each with its line: unknown keys, repeated keys, values of
 // the wrong type. It refuses what a reader cannot see through: aliases, merge
-// keys, custom tags and a second document. Field names come from json tags, so
-// the JSON form of a type and its YAML form are the same.
+// keys, tags and a second document. Field names come from json tags, so the
+// JSON form of a type and its YAML form are the same, numbers to the digit.
 package strictyaml
 
 import (
 	"encoding"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,13 +27,14 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	switch {
-	case p.Path == "":
-		return p.Message
-	case p.Line == 0:
-		return p.Path + ": " + p.Message
+	text := p.Message
+	if p.Path != "" {
+		text = p.Path + ": " + text
 	}
-	return fmt.Sprintf("line %d: %s: %s", p.Line, p.Path, p.Message)
+	if p.Line != 0 {
+		text = fmt.Sprintf("line %d: %s", p.Line, text)
+	}
+	return text
 }
 
 // Problems are all that is wrong with a document, in the order of its lines.
@@ -74,7 +76,8 @@ func (l Lines) At(path string) int {
 type Scalar interface{ UnmarshalScalar(string) error }
 
 // Decode reads text into the struct that into points to. It returns where each
-// path stands, and all problems found; into holds what could be read.
+// path stands, and all problems found; into holds what could be read. Lines is
+// empty when the text holds no document.
 func Decode(text []byte, into any) (Lines, Problems) {
 	d := &decoder{lines: Lines{}}
 	dec := yaml.NewDecoder(strings.NewReader(string(text)))
@@ -121,11 +124,15 @@ func (d *decoder) report(line int, path, format string, args ...any) {
 
 func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	d.lines[path] = n.Line
-	switch {
-	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.report(n.Line, path, "anchors and aliases are not allowed; write the value out")
+	if !d.visible(n, path) {
 		return
-	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		// At the top it is a heading that nothing stands under yet. Below, it is
+		// a value that somebody meant to write.
+		if strings.ContainsAny(path, ".[") {
+			d.report(n.Line, path, "has no value; write one or leave the key out")
+		}
 		return
 	}
 	if v.Kind() == reflect.Pointer {
@@ -142,20 +149,50 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 		d.object(n, v, path)
 	case reflect.Slice:
 		d.list(n, v, path)
-	case reflect.Interface, reflect.Map:
-		if plain := reflect.ValueOf(d.plain(n, path)); plain.IsValid() && plain.Type().AssignableTo(v.Type()) {
-			v.Set(plain)
-		} else {
-			d.report(n.Line, path, "want a mapping")
+	case reflect.Map:
+		d.entries(n, v, path)
+	case reflect.Interface:
+		if plain := d.plain(n, path); plain != nil {
+			v.Set(reflect.ValueOf(plain))
 		}
 	default:
 		d.report(n.Line, path, "want %s, not %s", typeName(v.Type()), kindName(n))
 	}
 }
 
+// visible refuses what stands for something that is written elsewhere, or is
+// read in another way than it looks.
+func (d *decoder) visible(n *yaml.Node, path string) bool {
+	switch {
+	case n.Kind == yaml.AliasNode || n.Anchor != "":
+		d.report(n.Line, path, "anchors and aliases are not allowed; write the value out")
+		return false
+	case n.Style&yaml.TaggedStyle != 0:
+		d.report(n.Line, path, "tags are not allowed")
+		return false
+	}
+	return true
+}
+
+// key gives the text of a mapping's key.
+func (d *decoder) key(n *yaml.Node, path string) (string, bool) {
+	if !d.visible(n, path) {
+		return "", false
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
+		d.report(n.Line, path, "want text for a key; put it in quotes")
+		return "", false
+	}
+	return n.Value, true
+}
+
 // scalar reads one value, and reports whether the type can be one.
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) bool {
 	if u, ok := v.Addr().Interface().(Scalar); ok {
+		if n.Tag != "!!str" {
+			d.report(n.Line, path, "want text; put it in quotes")
+			return true
+		}
 		if err := u.UnmarshalScalar(n.Value); err != nil {
 			d.report(n.Line, path, "%s", err)
 		}
@@ -203,15 +240,19 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, val := n.Content[i], n.Content[i+1]
-		at := join(path, key.Value)
-		if first, dup := seen[key.Value]; dup {
+		name, ok := d.key(key, path)
+		if !ok {
+			continue
+		}
+		at := join(path, name)
+		if first, dup := seen[name]; dup {
 			d.report(key.Line, at, "the key is repeated; it stands at line %d already", first)
 			continue
 		}
-		seen[key.Value] = key.Line
-		index, known := fields[key.Value]
+		seen[name] = key.Line
+		index, known := fields[name]
 		if !known {
-			d.report(key.Line, at, "unknown key%s", suggest(key.Value, fields))
+			d.report(key.Line, at, "unknown key%s", suggest(name, fields))
 			continue
 		}
 		d.decode(val, v.Field(index), at)
@@ -230,20 +271,43 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
+// entries reads a mapping whose keys are names.
+func (d *decoder) entries(n *yaml.Node, v reflect.Value, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.report(n.Line, path, "want a mapping, not %s", kindName(n))
+		return
+	}
+	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.Content)/2))
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name, ok := d.key(n.Content[i], path)
+		if !ok {
+			continue
+		}
+		at, value := join(path, name), reflect.New(v.Type().Elem()).Elem()
+		if v.MapIndex(reflect.ValueOf(name)).IsValid() {
+			d.report(n.Content[i].Line, at, "the key is repeated")
+			continue
+		}
+		if value.Kind() == reflect.Interface {
+			if plain := d.plain(n.Content[i+1], at); plain != nil {
+				value.Set(reflect.ValueOf(plain))
+			}
+		} else {
+			d.decode(n.Content[i+1], value, at)
+		}
+		v.SetMapIndex(reflect.ValueOf(name), value)
+	}
+}
+
 // plain reads free-form content, such as a JWK, into JSON's types.
 func (d *decoder) plain(n *yaml.Node, path string) any {
+	if !d.visible(n, path) {
+		return nil
+	}
 	switch {
-	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		d.report(n.Line, path, "anchors and aliases are not allowed; write the value out")
 	case n.Kind == yaml.MappingNode:
 		m := map[string]any{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i].Value
-			if _, dup := m[key]; dup {
-				d.report(n.Content[i].Line, join(path, key), "the key is repeated")
-			}
-			m[key] = d.plain(n.Content[i+1], join(path, key))
-		}
+		d.entries(n, reflect.ValueOf(&m).Elem(), path)
 		return m
 	case n.Kind == yaml.SequenceNode:
 		l := make([]any, len(n.Content))
@@ -251,11 +315,16 @@ func (d *decoder) plain(n *yaml.Node, path string) any {
 			l[i] = d.plain(item, fmt.Sprintf("%s[%d]", path, i))
 		}
 		return l
-	case n.Tag == "!!int" || n.Tag == "!!float" || n.Tag == "!!bool":
-		var v any
-		if err := n.Decode(&v); err == nil {
-			return v
+	case n.Tag == "!!int" || n.Tag == "!!float":
+		// A number keeps its digits; what JSON cannot write means different
+		// things to different readers (010, 0x10, .inf).
+		if !json.Valid([]byte(n.Value)) {
+			d.report(n.Line, path, "want a decimal number, or text in quotes")
+			return nil
 		}
+		return json.Number(n.Value)
+	case n.Tag == "!!bool":
+		return strings.EqualFold(n.Value, "true")
 	case n.Tag == "!!null":
 		return nil
 	}
