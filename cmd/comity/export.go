@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -44,11 +41,9 @@ func runExport(r *remote, cmd *cobra.Command, out string) error {
 	}
 	body := answer.Body
 	if r.app.json {
-		var pretty bytes.Buffer
-		if err := json.Indent(&pretty, body, "", "  "); err != nil {
-			return fmt.Errorf("read the answer: %w", err)
+		if body, err = indentJSON(body); err != nil {
+			return err
 		}
-		body = append(pretty.Bytes(), '\n')
 	}
 	if out != "" {
 		return replaceFile(out, body)
