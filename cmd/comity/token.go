@@ -1,0 +1,179 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/comity-auth/comity/trust/ident"
+	"github.com/spf13/cobra"
+)
+
+func newTokenCommand(a *app) *cobra.Command {
+	return group("token", "Get, exchange and read tokens, as an agent does",
+		"  comity token issue --issuer https://broker.globex.example --client-id agent --client-secret-file secret.txt --audience https://archive.globex.example\n"+
+			"  comity token inspect token.txt",
+		newTokenIssueCommand(a), newTokenExchangeCommand(a), newTokenInspectCommand(a))
+}
+
+// tokenFlags are the flags that every request to a token endpoint has: where
+// the endpoint is, who asks, and what for.
+type tokenFlags struct {
+	app *app
+
+	issuer, tokenURL, caFile string
+
+	clientID, secret, keyFile, keyID, method, dpopKey string
+
+	audiences, resources, scopes, capabilities []string
+	taskID, taskPurpose                        string
+	ttl                                        time.Duration
+
+	printCurl bool
+}
+
+func addTokenFlags(a *app, cmd *cobra.Command) *tokenFlags {
+	f := &tokenFlags{app: a}
+	flags := cmd.Flags()
+	flags.StringVar(&f.issuer, "issuer", "", "issuer whose metadata names the token endpoint")
+	flags.StringVar(&f.tokenURL, "token-url", "", "the token endpoint itself")
+	flags.StringVar(&f.caFile, "ca-file", "", "PEM certificates to trust besides the system's")
+	flags.StringVar(&f.clientID, "client-id", "", "who asks")
+	flags.StringVar(&f.secret, "client-secret-file", "", "where the client's secret is: a file, - for stdin, or env:NAME")
+	flags.StringVar(&f.keyFile, "client-key", "", "file with the client's private key, PEM or JWK (private_key_jwt)")
+	flags.StringVar(&f.keyID, "client-key-id", "", "kid of that key (default: the JWK's, else the thumbprint)")
+	flags.StringVar(&f.method, "client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt or none (default: what the credential is for)")
+	flags.StringVar(&f.dpopKey, "dpop-key", "", "file with the key to bind the token to; made when absent")
+	flags.StringArrayVar(&f.audiences, "audience", nil, "who the token is for")
+	flags.StringArrayVar(&f.resources, "resource", nil, "who the token is for, as a URI (RFC 8707)")
+	flags.StringArrayVar(&f.scopes, "scope", nil, "scopes to ask for (default: all that is allowed)")
+	flags.StringSliceVar(&f.capabilities, "capabilities", nil, "actions to ask for, separated by commas (default: all that is allowed)")
+	flags.StringVar(&f.taskID, "task-id", "", "the task that the token is for")
+	flags.StringVar(&f.taskPurpose, "task-purpose", "", "what the task is about")
+	flags.DurationVar(&f.ttl, "requested-ttl", 0, "ask for less life, such as 2m")
+	flags.BoolVar(&f.printCurl, "print-curl", false, "print the request as a curl command and send nothing")
+	for _, name := range []string{"ca-file", "client-secret-file", "client-key", "dpop-key"} {
+		_ = cmd.MarkFlagFilename(name) // fails only for a flag that does not exist
+	}
+	return f
+}
+
+// check finds what is wrong with the flags before anything is read or sent.
+func (f *tokenFlags) check() error {
+	switch {
+	case f.issuer == "" && f.tokenURL == "":
+		return usageError("say where to ask: --issuer or --token-url")
+	case f.clientID == "":
+		return usageError("say who asks: --client-id")
+	case len(f.audiences)+len(f.resources) == 0:
+		return usageError("say who the token is for: --audience or --resource")
+	case f.ttl < 0 || f.ttl%time.Second != 0:
+		return usageError("--requested-ttl is a whole number of seconds above 0")
+	}
+	if f.issuer != "" {
+		if _, err := ident.ParseIssuer(f.issuer); err != nil {
+			return usageError("--issuer: %v", err)
+		}
+	}
+	if f.tokenURL != "" {
+		if err := checkURL(f.tokenURL); err != nil {
+			return usageError("--token-url: %v", err)
+		}
+	}
+	return f.checkCredential()
+}
+
+func (f *tokenFlags) checkCredential() error {
+	if f.secret != "" && f.keyFile != "" {
+		return usageError("a client authenticates with a secret or with a key, not with both")
+	}
+	fits := map[string]bool{authNone: f.secret == "" && f.keyFile == "", authKey: f.keyFile != "", authBasic: f.secret != "", authPost: f.secret != ""}
+	ok, known := fits[f.authMethod()]
+	switch {
+	case f.authMethod() == "":
+		return usageError("say how the client authenticates: --client-secret-file, --client-key or --client-auth none")
+	case !known:
+		return usageError("--client-auth is client_secret_basic, client_secret_post, private_key_jwt or none")
+	case !ok:
+		return usageError("--client-auth %s does not go with the credential that was given", f.method)
+	case f.keyFile != "" && f.issuer == "":
+		return usageError("--client-key needs --issuer: the assertion is addressed to it")
+	}
+	return nil
+}
+
+// authMethod is the method that was named, or that the credential is for.
+func (f *tokenFlags) authMethod() string {
+	switch {
+	case f.method != "":
+		return f.method
+	case f.secret != "":
+		return authBasic
+	case f.keyFile != "":
+		return authKey
+	}
+	return ""
+}
+
+// form is the request without any credential.
+func (f *tokenFlags) form(grant string) url.Values {
+	form := url.Values{"grant_type": {grant}}
+	add := func(name string, values ...string) {
+		for _, v := range values {
+			if v != "" {
+				form.Add(name, v)
+			}
+		}
+	}
+	add("audience", f.audiences...)
+	add("resource", f.resources...)
+	add("scope", strings.Join(f.scopes, " "))
+	add("capabilities", strings.Join(f.capabilities, " "))
+	add("task_id", f.taskID)
+	add("task_purpose", f.taskPurpose)
+	if f.ttl > 0 {
+		add("requested_ttl", strconv.FormatInt(int64(f.ttl/time.Second), 10))
+	}
+	return form
+}
+
+// ask sends a request and prints the token that it gets.
+func (f *tokenFlags) ask(cmd *cobra.Command, form url.Values) error {
+	web, err := newWeb(f.caFile)
+	if err != nil {
+		return err
+	}
+	defer web.close()
+	c, err := f.credential(cmd)
+	if err != nil {
+		return err
+	}
+	endpoint := f.tokenURL
+	if endpoint == "" {
+		about, err := web.discover(cmd.Context(), f.issuer)
+		if err != nil {
+			return err
+		}
+		if endpoint, err = about.tokenEndpoint(); err != nil {
+			return err
+		}
+	}
+	answer, err := web.token(cmd.Context(), endpoint, form, c)
+	if refused, ok := errors.AsType[*tokenError](err); ok {
+		return withExit(refused.exitCode(), err)
+	}
+	if err != nil {
+		return err
+	}
+	if c.proof != nil && !strings.EqualFold(answer.Type, "DPoP") {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: the token is not bound to the key; whoever holds it can use it")
+	}
+	if f.app.json {
+		return printJSON(cmd.OutOrStdout(), answer.whole)
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.token.Reveal())
+	return err
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"github.com/comity-auth/comity/exchange"
+	"github.com/comity-auth/comity/trust/ident"
+	"github.com/spf13/cobra"
+)
+
+func newTokenExchangeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exchange",
+		Short: "Exchange a token for one of another domain",
+		Long: `Exchange a token for one of another domain.
+
+It asks a token endpoint by token exchange (RFC 8693) and prints the token, or
+with --json the whole answer. Tokens and secrets come from files, from stdin (-)
+or from the environment (env:NAME), never from the command line.
+
+Exit code 3 says that the broker refused; its decision ID is what the domain's
+administrators explain the refusal by.`,
+		Example: `  comity token exchange --issuer https://broker.globex.example --client-id acme-agent \
+      --client-key agent.pem --dpop-key dpop.pem --subject-token token.txt \
+      --audience https://archive.globex.example
+  comity token issue ... | comity token exchange --issuer https://broker.globex.example \
+      --client-id acme-agent --client-key agent.pem --subject-token - \
+      --resource https://archive.globex.example --scope archive.read`,
+		Args: cobra.NoArgs,
+	}
+	f := addTokenFlags(a, cmd)
+	subject := cmd.Flags().String("subject-token", "", "where the token to exchange is: a file, - for stdin, or env:NAME")
+	kind := cmd.Flags().String("subject-token-type", "access_token", "what it is: access_token, jwt or id_token")
+	_ = cmd.MarkFlagFilename("subject-token") // fails only for a flag that does not exist
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *subject == "" {
+			return usageError("say where the token to exchange is: --subject-token")
+		}
+		if *subject == fromStdin && f.secret == fromStdin {
+			return usageError("--subject-token and --client-secret-file cannot both be read from stdin")
+		}
+		if err := f.check(); err != nil {
+			return err
+		}
+		subjectType, err := parseTokenType(*kind)
+		if err != nil {
+			return usageError("--subject-token-type: %v", err)
+		}
+		form := f.form(exchange.GrantTokenExchange)
+		form.Set("subject_token_type", subjectType.String())
+		if f.printCurl {
+			return f.curl(cmd.OutOrStdout(), form, *subject)
+		}
+		token, err := readSource(cmd, f.app.env, *subject)
+		if err != nil {
+			return err
+		}
+		form.Set("subject_token", token)
+		return f.ask(cmd, form)
+	}
+	return cmd
+}
+
+// parseTokenType accepts the short name and the URI.
+func parseTokenType(s string) (ident.TokenType, error) {
+	if t, err := ident.ParseTokenTypeName(s); err == nil {
+		return t, nil
+	}
+	return ident.ParseTokenType(s)
+}
