@@ -18,6 +18,7 @@ type namer struct {
 	pseudonyms, handles []byte
 	domain              ident.Domain
 	byDomain            sync.Map // ident.Domain to aap.Pseudonymiser; as many as there are registered domains
+	registered          sync.Map // of kind and name to handle; as many as there are registered names
 }
 
 func newNamer(pseudonyms, handles []byte, domain ident.Domain) *namer {
@@ -48,21 +49,33 @@ func (n *namer) handle(kind, value string) string {
 	return base64url(m.Sum(nil)[:12])
 }
 
+// standing is the handle of something registered, which is asked for again and
+// again.
+func (n *namer) standing(kind, name string) string {
+	key := [2]string{kind, name}
+	if have, ok := n.registered.Load(key); ok {
+		return have.(string)
+	}
+	made := n.handle(kind, name)
+	n.registered.Store(key, made)
+	return made
+}
+
 // lineage lists the handles of a token: its own, its ancestors', and those of
 // everything that stood by when it was made.
 func (n *namer) lineage(c *crossed, id string) []string {
-	out := []string{n.handle("token", id), n.handle("client", c.client.ID.String())}
+	out := []string{n.handle("token", id), n.standing("client", c.client.ID.String())}
 	if c.grant.Agent != nil {
 		out = append(out, n.handle("agent", c.grant.Agent.Agent.ID))
 	}
 	if c.grant.Policy != nil {
-		out = append(out, n.handle("policy", c.grant.Policy.Name))
+		out = append(out, n.standing("policy", c.grant.Policy.Name))
 	}
 	if c.grant.Mapping != nil {
-		out = append(out, n.handle("mapping", c.grant.Mapping.Name))
+		out = append(out, n.standing("mapping", c.grant.Mapping.Name))
 	}
 	if c.peer != nil {
-		out = append(out, n.handle("peer", c.peer.Name), n.handle("peer-key", c.token.KeyThumbprint()),
+		out = append(out, n.standing("peer", c.peer.Name), n.standing("peer-key", c.token.KeyThumbprint()),
 			n.handle("token", c.token.Issuer()+" "+c.tokenID))
 	} else if c.token != nil {
 		out = append(out, ancestors(c.token.Claims())...)
