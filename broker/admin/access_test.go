@@ -1,8 +1,11 @@
 package admin_test
 
 import (
+	"context"
 	"encoding/json"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -108,7 +111,8 @@ func TestDescribedOperationsExist(t *testing.T) {
 func TestUnknownPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	e := start(t)
-	for _, path := range []string{"/", "/admin", "/admin/v1", "/admin/v1/", "/admin/v1/nothing", "/admin/v1/peers/a/b", "/admin/v2/registry", "/docs", "/schemas/x", "/token"} {
+	for _, path := range []string{"/", "/admin", "/admin/v1", "/admin/v1/", "/admin/v1/nothing", "/admin/v1/peers/a/b", "/admin/v2/registry", "/docs", "/schemas/x", "/token",
+		"/admin//v1/registry", "/admin/v1/./registry", "/admin/v1/peers/../registry", "/admin/v1/registry/"} {
 		e.do(t, "GET", path, "").want(t, 404, "not_found")
 	}
 	for path, allow := range map[string]string{registry: "GET, PUT", "/admin/v1/peers": "GET", "/admin/v1/clients/a": "DELETE, GET, PUT", "/admin/v1/keys": "GET"} {
@@ -133,6 +137,57 @@ func TestHostNames(t *testing.T) {
 	}
 	for _, host := range []string{"evil.example", "globex.example", "admin.globex.example.evil.example", "10.0.0.1:8090", "[fe80::1]", "127.0.0.1.evil.example", "localhost.evil.example", "0.0.0.0", "2130706433"} {
 		e.do(t, "GET", registry, "", with("Host", host)).want(t, 421, "misdirected")
+	}
+}
+
+// Off loopback only the configured names count: localhost is then a lie.
+func TestHostNamesOffLoopback(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	for host, want := range map[string]int{"localhost": 421, "127.0.0.1:8090": 421, "10.0.0.1:8090": 421, "admin.globex.example": 200} {
+		ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 8090})
+		r := httptest.NewRequestWithContext(ctx, "GET", registry, nil)
+		r.Host = host
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		e.handler.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", host, w.Code, want)
+		}
+	}
+}
+
+// References of the description lead somewhere, and every operation has a name
+// of its own.
+func TestDescriptionIsSound(t *testing.T) {
+	t.Parallel()
+	text := start(t).do(t, "GET", "/admin/v1/openapi.json", "").want(t, 200, "").body
+	var doc struct {
+		Paths      map[string]map[string]struct{ OperationID string }
+		Components struct{ Schemas map[string]json.RawMessage }
+	}
+	if err := json.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range strings.Split(text, `"$ref":"#/components/schemas/`)[1:] {
+		name, _, _ := strings.Cut(part, `"`)
+		if doc.Components.Schemas[name] == nil {
+			t.Errorf("there is no schema %s", name)
+		}
+	}
+	ids := map[string]bool{}
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			if op.OperationID == "" || ids[op.OperationID] {
+				t.Errorf("%s %s: operation id %q is taken or missing", method, path, op.OperationID)
+			}
+			ids[op.OperationID] = true
+		}
+	}
+	for _, secret := range []string{"http://", "https://unpkg", "127.0.0.1"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the description holds %s", secret)
+		}
 	}
 }
 

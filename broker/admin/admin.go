@@ -60,8 +60,9 @@ type Options struct {
 	// Token returns the bootstrap credential, a bearer token (RFC 6750 section
 	// 2.1). An empty one matches nothing.
 	Token func() string
-	// Hosts are the names that requests may be addressed to besides localhost
-	// and literal loopback addresses, in lower case and without a port.
+	// Hosts are the names that requests may be addressed to, in lower case and
+	// without a port. What comes in on a loopback address may also be addressed
+	// to localhost or to a literal loopback address.
 	Hosts  []string
 	Logger *slog.Logger
 	Now    func() time.Time
@@ -99,5 +100,5 @@ func New(o Options) (http.Handler, error) {
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(h.refuse(newProblem("cross_origin", "the request was sent by a page of another origin")))
 	// Outermost first: what a request has to pass.
-	return h.observed(h.recovered(h.hosts(cross.Handler(h.authenticated(h.mux))))), nil
+	return h.observed(h.recovered(h.hosts(cross.Handler(h.authenticated(h.canonical(h.mux)))))), nil
 }

@@ -32,9 +32,11 @@ type env struct {
 	keys  *peerKeys
 	log   *lockedBuffer
 	url   string
+	// handler is what the listener serves.
+	handler http.Handler
 }
 
-func compiler(t *testing.T) *trust.Compiler {
+func compiler(t testing.TB) *trust.Compiler {
 	t.Helper()
 	domain, err := ident.ParseDomain("globex.example")
 	if err != nil {
@@ -52,7 +54,7 @@ func compiler(t *testing.T) *trust.Compiler {
 }
 
 // start runs the API; change adapts its options.
-func start(t *testing.T, change ...func(*admin.Options)) *env {
+func start(t testing.TB, change ...func(*admin.Options)) *env {
 	t.Helper()
 	dir := t.TempDir()
 	e := &env{keys: &peerKeys{}, log: &lockedBuffer{}}
@@ -87,7 +89,7 @@ func start(t *testing.T, change ...func(*admin.Options)) *env {
 	}
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	e.url = srv.URL
+	e.url, e.handler = srv.URL, h
 	return e
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ func matches(want, got string) bool {
 // hosts refuses requests that a name not ours led here, as DNS rebinding does.
 func (h *handler) hosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !h.ours(r.Host) {
+		if !h.ours(r) {
 			h.fail(w, r, newProblem("misdirected", "this is not one of the admin listener's host names"))
 			return
 		}
@@ -55,15 +56,41 @@ func (h *handler) hosts(next http.Handler) http.Handler {
 	})
 }
 
-func (h *handler) ours(host string) bool {
+func (h *handler) ours(r *http.Request) bool {
+	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
 	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	if addr, err := netip.ParseAddr(host); err == nil && addr.IsLoopback() {
+	if host != "" && slices.Contains(h.opts.Hosts, host) {
 		return true
 	}
-	return host == "localhost" || host != "" && slices.Contains(h.opts.Hosts, host)
+	addr, err := netip.ParseAddr(host)
+	return (host == "localhost" || err == nil && addr.IsLoopback()) && arrivedLocally(r)
+}
+
+// arrivedLocally reports whether the request came in on a loopback address. One
+// that no server accepted comes from this process.
+func arrivedLocally(r *http.Request) bool {
+	local, served := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !served {
+		return true
+	}
+	addr, err := netip.ParseAddrPort(local.String())
+	return err == nil && addr.Addr().Unmap().IsLoopback()
+}
+
+// canonical refuses paths that ServeMux would redirect: no client of an API
+// needs them, and a redirect is no problem document.
+func (h *handler) canonical(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		escaped := r.URL.EscapedPath()
+		if clean := path.Clean(escaped); clean != escaped && clean+"/" != escaped {
+			h.fail(w, r, newProblem("not_found", "there is nothing at this path"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // recovered turns a panic into the one answer for what nobody foresaw.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,9 @@ func describe(table []route) ([]byte, error) {
 			op.RequestBody = &huma.RequestBody{Required: true, Content: content(doc, r.in, true)}
 		}
 		ok := &huma.Response{Description: http.StatusText(http.StatusOK)}
+		if slices.ContainsFunc(r.params, func(p param) bool { return p.header }) {
+			ok.Headers = map[string]*huma.Param{"ETag": {Description: "The registry's revision in quotes", Schema: &huma.Schema{Type: huma.TypeString}}}
+		}
 		if r.out != nil {
 			ok.Content = content(doc, r.out, r.yaml)
 		}

@@ -72,10 +72,17 @@ func newProblem(code, format string, args ...any) *Problem {
 	return &Problem{Type: pathProblems + e.Code, Title: e.Title, Status: e.Status, Code: e.Code, Detail: fmt.Sprintf(format, args...)}
 }
 
+// maxProblems bounds how many defects one answer tells.
+const maxProblems = 1000
+
 func invalid(problems strictyaml.Problems) *Problem {
 	detail := "there is 1 problem"
 	if n := len(problems); n != 1 {
 		detail = fmt.Sprintf("there are %d problems", n)
+	}
+	if len(problems) > maxProblems {
+		detail += fmt.Sprintf("; the first %d are told", maxProblems)
+		problems = problems[:maxProblems]
 	}
 	p := newProblem("invalid", "%s", detail)
 	p.Problems = problems
