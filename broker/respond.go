@@ -52,11 +52,14 @@ func (h *handler) fault(w http.ResponseWriter, f *exchange.Fault, byHeader bool)
 	if f.DecisionID != "" {
 		w.Header().Set("Comity-Decision", f.DecisionID)
 	}
-	h.write(w, statusOf(f.Code), body)
+	h.write(w, statusOf(f), body)
 }
 
-func statusOf(code string) int {
-	switch code {
+func statusOf(f *exchange.Fault) int {
+	if errors.Is(f, exchange.ErrBodySize) {
+		return http.StatusRequestEntityTooLarge
+	}
+	switch f.Code {
 	case exchange.InvalidClient:
 		return http.StatusUnauthorized
 	case exchange.TooManyRequests:
@@ -67,20 +70,6 @@ func statusOf(code string) int {
 		return http.StatusInternalServerError
 	}
 	return http.StatusBadRequest
-}
-
-// malformed answers what is not even a form.
-func (h *handler) malformed(w http.ResponseWriter, err error) {
-	status, text := http.StatusBadRequest, "The request is malformed."
-	switch {
-	case errors.Is(err, errBodySize):
-		status, text = http.StatusRequestEntityTooLarge, "The request body is too large."
-	case errors.Is(err, errMediaType):
-		text = "The request body must be application/x-www-form-urlencoded."
-	case errors.Is(err, errQuery):
-		text = "Parameters belong in the request body."
-	}
-	h.write(w, status, errorBody{Error: exchange.InvalidRequest, Description: text})
 }
 
 func (h *handler) write(w http.ResponseWriter, status int, body any) {

@@ -21,22 +21,11 @@ const (
 	maxPairs = 64
 )
 
-// What is wrong with a body before its parameters are looked at.
-var (
-	errBodySize  = errors.New("the body is too large")
-	errMediaType = errors.New("the body is not a form")
-	errForm      = errors.New("the form is malformed")
-	errQuery     = errors.New("parameters belong into the body")
-)
-
 func (h *handler) token(w http.ResponseWriter, r *http.Request) {
-	form, err := readForm(w, r)
-	if err != nil {
-		h.malformed(w, err)
-		return
-	}
+	form, defect := readForm(w, r)
 	result, err := h.opts.Exchanger.Exchange(r.Context(), exchange.Request{
 		Form:          form,
+		Defect:        defect,
 		Authorization: r.Header.Values("Authorization"),
 		DPoP:          r.Header.Values("DPoP"),
 		Address:       clientAddress(r, h.opts.TrustedProxies),
@@ -50,43 +39,44 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) {
 	h.result(w, result)
 }
 
-// readForm reads the parameters of the body, and of nothing else.
+// readForm reads the parameters of the body, and of nothing else. The error is
+// one of package exchange's.
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if r.URL.RawQuery != "" {
-		return nil, errQuery
+		return nil, exchange.ErrQuery
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" || len(r.Header.Values("Content-Type")) > 1 {
-		return nil, errMediaType
+		return nil, exchange.ErrMediaType
 	}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return nil, errMediaType
+		return nil, exchange.ErrMediaType
 	}
 	if r.ContentLength > MaxBody {
 		w.Header().Set("Connection", "close")
-		return nil, errBodySize
+		return nil, exchange.ErrBodySize
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, errBodySize
+		return nil, exchange.ErrBodySize
 	}
 	if err != nil {
-		return nil, errForm
+		return nil, exchange.ErrForm
 	}
 	return parseForm(string(body))
 }
 
 func parseForm(body string) (url.Values, error) {
 	if strings.Count(body, "&") >= maxPairs {
-		return nil, errForm
+		return nil, exchange.ErrForm
 	}
 	form, err := url.ParseQuery(body)
 	if err != nil {
-		return nil, errForm
+		return nil, exchange.ErrForm
 	}
 	for name, values := range form {
-		if !clean(name) || !slices.ContainsFunc(values, clean) || slices.ContainsFunc(values, func(v string) bool { return !clean(v) }) {
-			return nil, errForm
+		if !clean(name) || slices.ContainsFunc(values, func(v string) bool { return !clean(v) }) {
+			return nil, exchange.ErrForm
 		}
 	}
 	return form, nil

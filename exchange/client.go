@@ -128,7 +128,9 @@ func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot 
 	}
 	client, err := s.identify(ctx, t, a.credential, snapshot)
 	if err != nil {
-		s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
+		if !errors.Is(err, federation.ErrUnavailable) { // a client without its keys has not failed
+			s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
+		}
 		return caller{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
 	}
 	t.client(client)

@@ -104,6 +104,10 @@ var meanings = []meaning{
 	{ErrMissing, "parameter_missing", InvalidRequest, "A required parameter is missing."},
 	{ErrTokenType, "token_type", InvalidRequest, "The token type is not supported."},
 	{ErrClientClaims, "client_claims", InvalidRequest, sayRequest},
+	{ErrBodySize, "body_size", InvalidRequest, "The request body is too large."},
+	{ErrMediaType, "media_type", InvalidRequest, "The request body must be application/x-www-form-urlencoded."},
+	{ErrForm, "form", InvalidRequest, sayRequest},
+	{ErrQuery, "query", InvalidRequest, "Parameters belong in the request body."},
 	{ErrActorToken, "actor_token", InvalidRequest, "The actor_token is not acceptable."},
 	{ErrMalformed, "malformed", InvalidRequest, sayRequest},
 

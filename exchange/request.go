@@ -35,6 +35,12 @@ var (
 	ErrSeveralMethods  = fmt.Errorf("%w: more than one client authentication method", ErrMalformed)
 	ErrClientMismatch  = fmt.Errorf("%w: client_id names another client than the credentials", ErrMalformed)
 	ErrTooManyRequests = errors.New("too many requests")
+
+	// What a body can be wrong in before it has parameters.
+	ErrBodySize  = fmt.Errorf("%w: the body is too large", ErrMalformed)
+	ErrMediaType = fmt.Errorf("%w: the body is not of the form's media type", ErrMalformed)
+	ErrForm      = fmt.Errorf("%w: the form cannot be read", ErrMalformed)
+	ErrQuery     = fmt.Errorf("%w: the URL has a query", ErrMalformed)
 )
 
 const (
@@ -48,6 +54,9 @@ const (
 type Request struct {
 	// Form is the decoded body: every value of every parameter.
 	Form map[string][]string
+	// Defect is why there is no form, one of this package's sentinels: such a
+	// request is refused for it, and recorded like any other.
+	Defect error
 	// Authorization and DPoP are all values of the headers of these names.
 	Authorization []string
 	DPoP          []string
@@ -108,6 +117,9 @@ func (p parameters) checkRepeated() error {
 func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
 	if err := s.admit(t, s.global, "global", "", quotaPerSecond(s.opts.Limits.GlobalPerSecond)); err != nil {
 		return asked{}, err
+	}
+	if req.Defect != nil {
+		return asked{}, t.fail("request", "body", "a form within the limits", req.Defect.Error(), req.Defect)
 	}
 	p := parameters(req.Form)
 	var a asked

@@ -199,9 +199,13 @@ func (s *Service) readSubject(t *trail, p *proven) error {
 	if p.subject.Holder, err = holder(claims, p.token.Subject()); err != nil {
 		return t.fail("subject", "holder", "azp and client_id are texts", err.Error(), err)
 	}
+	if p.subjectType == ident.IDToken {
+		// It is addressed to the client, and was issued to it by that.
+		p.subject.Holder = p.client.KnownAs[p.peer.Name]
+	}
 	id := p.token.ID()
 	if id == "" {
-		id = fmt.Sprintf("sha256:%x", p.token.Digest())
+		id = digestOf(p.subjectToken)
 	}
 	p.tokenID, p.parentID = id, id
 	if p.peer != nil && p.peer.Foreign {
@@ -281,6 +285,13 @@ func carriedScopes(claims map[string]any) (ident.Scopes, error) {
 		return ident.Scopes{}, fmt.Errorf("%w: %s: %w", ErrClaimForm, name, err)
 	}
 	return out, nil
+}
+
+// digestOf names a token that has no jti by what is signed of it: of one ECDSA
+// signature there are two spellings.
+func digestOf(token ident.RawToken) string {
+	text := token.Reveal()
+	return fmt.Sprintf("sha256:%x", sum([]byte(text[:strings.LastIndexByte(text, '.')+1])))
 }
 
 // holder is who a token was issued to: azp, else client_id, else sub.

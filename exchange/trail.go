@@ -193,10 +193,25 @@ func (t *trail) minted(c *claims, handles []string, kid, trace string) {
 func (t *trail) replayed() audit.Record {
 	r := t.record
 	r.Outcome, r.Reason, r.Issued = audit.Deny, "replayed", nil
-	r.Error = "invalid_request"
+	r.Error = t.replayCode()
+	r.Detail = ""
 	r.Checks = append(slices.Clip(r.Checks), audit.Check{Step: "commit", Name: "one-time identifiers", Result: audit.Fail,
 		Expected: "used for the first time", Seen: "used before"})
 	return r
+}
+
+// replayCode is what a replay will mean to the client; empty while that depends
+// on which of several identifiers it is.
+func (t *trail) replayCode() string {
+	code := ""
+	for i, o := range t.once {
+		c := replayFault(&replay{kind: o.Kind}).Code
+		if i > 0 && c != code {
+			return ""
+		}
+		code = c
+	}
+	return code
 }
 
 func (t *trail) addressKey() string {
@@ -230,7 +245,7 @@ func (s *Service) refuse(ctx context.Context, t *trail, cause error) *Fault {
 	} else if d := s.records.Allow(t.addressKey(), quotaPerMinute(s.opts.Limits.RecordsPerMinute)); !d.OK {
 		return f // counted, and not worth a write each
 	}
-	if errors.Is(cause, trust.ErrUnavailable) {
+	if errors.Is(cause, trust.ErrUnavailable) && !errors.Is(cause, errMoved) {
 		// The store that should keep the record is what failed.
 		return f
 	}
@@ -240,6 +255,8 @@ func (s *Service) refuse(ctx context.Context, t *trail, cause error) *Fault {
 		return classify(fmt.Errorf("%w: record a refusal: %w", trust.ErrUnavailable, err))
 	case out.Status == trust.Replayed:
 		f = classify(&replay{kind: out.Replay, at: out.At})
+		t.record = entry.IfReplayed
+		t.record.Error = f.Code
 	}
 	t.final = s.ids.Seal(out.At)
 	f.DecisionID = t.final
