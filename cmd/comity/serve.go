@@ -37,12 +37,7 @@ SIGTERM drains and stops it, SIGHUP reloads trust file, keys and certificates.`,
 }
 
 func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
-	n, err := node.Open(ctx, cfg, node.Options{Logger: log, Version: thisBuild().Version})
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	return n.Serve(ctx)
+	return node.Run(ctx, cfg, node.Options{Logger: log, Version: thisBuild().Version})
 }
 
 // newLogger makes the process's log, one event a line.

@@ -4,17 +4,18 @@
 package node
 
 import (
+	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/comity-auth/comity/broker"
@@ -39,67 +40,108 @@ type Options struct {
 	Public, Admin, Ops net.Listener
 	// Schema is the Postgres schema to keep to; empty for the default.
 	Schema string
+	// WatchEvery is how often files are looked at for changes; default 1 s.
+	WatchEvery time.Duration
+	// Drain is how long a stopping node still answers, so that balancers notice
+	// and clients with open connections are told to close them; default 300 ms.
+	Drain time.Duration
 }
 
 // Node is a running broker. Open starts what works in the background, Serve
 // what listens, Close stops everything.
 type Node struct {
-	cfg      config.Config
-	opts     Options
-	log      *slog.Logger
+	cfg  config.Config
+	opts Options
+	log  *slog.Logger
+	tls  *certificates
+	hup  chan os.Signal
+
+	// These belong to open and release, and to what surface hands out.
 	store    trust.Store
 	compiler *trust.Compiler
 	live     *trust.Live
+	seal     *keys.Seal
 	ring     *keys.Ring
 	fetcher  *fetch.Client
 	keys     *federation.Keys
 	ledger   *trust.Ledger
 	service  *exchange.Service
 	metrics  *telemetry.Metrics
+	stop     context.CancelFunc
+	work     sync.WaitGroup
+
 	token    atomic.Pointer[string] // the admin credential
-	tls      *certificates
+	surface  atomic.Pointer[surface]
+	draining atomic.Bool
 
-	public, admin, ops http.Handler
-	servers            []*server
-	draining           atomic.Bool
+	servers []*server
+	serving sync.WaitGroup
+	closing sync.Once
 
-	stop context.CancelFunc
-	work sync.WaitGroup
+	reloading sync.Mutex
+	// Under reloading, by what is kept in files: what they were like when they
+	// were last read, and at the last look.
+	stamps, settling map[string]string
 }
 
 // Open builds the node and starts following the store. It refuses to start on
-// anything it does not understand.
-func Open(ctx context.Context, cfg config.Config, opts Options) (n *Node, err error) {
+// anything it does not understand. The error wraps trust.ErrUnavailable when
+// the store was the only obstacle.
+func Open(ctx context.Context, cfg config.Config, opts Options) (*Node, error) {
+	n, err := prepare(cfg, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.open(ctx); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// prepare makes a node that can listen and does not answer yet.
+func prepare(cfg config.Config, opts Options) (*Node, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	n = &Node{cfg: cfg, opts: opts, log: opts.Logger}
-	defer func() {
-		if err != nil {
-			n.Close()
-			n = nil
-		}
-	}()
+	opts.WatchEvery = cmp.Or(opts.WatchEvery, time.Second)
+	opts.Drain = cmp.Or(opts.Drain, 300*time.Millisecond)
+	certificates, err := openCertificates(cfg.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("certificates: %w", err)
+	}
+	n := &Node{cfg: cfg, opts: opts, log: opts.Logger, tls: certificates, hup: make(chan os.Signal, 1)}
+	// From here on, because the signal ends a process that does not listen to it.
+	signal.Notify(n.hup, syscall.SIGHUP)
+	return n, nil
+}
+
+// open does everything that may fail, first what does not need the store. After
+// an error release makes it ready for another attempt.
+func (n *Node) open(ctx context.Context) error {
+	n.noteFiles()
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
 	}{
 		{"metrics", n.openMetrics},
+		{"admin credential", n.openToken},
+		{"seal", n.openSeal},
+		{"trust file", n.checkTrust},
+		{"peers", n.openPeers},
 		{"store", n.openStore},
 		{"keys", n.openKeys},
-		{"admin credential", n.openToken},
 		{"trust file", n.applyAtStart},
 		{"registry", n.openRegistry},
-		{"peers", n.openPeers},
 		{"exchange", n.openExchange},
 		{"listeners", n.openHandlers},
 	} {
 		if err := step.do(ctx); err != nil {
-			return n, fmt.Errorf("%s: %w", step.what, err)
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 	n.background()
-	return n, nil
+	return nil
 }
 
 func (n *Node) openMetrics(context.Context) error {
@@ -107,13 +149,24 @@ func (n *Node) openMetrics(context.Context) error {
 	return nil
 }
 
+const sqliteScheme = "sqlite:"
+
 // OpenStore opens the store that a URL names: sqlite:PATH or postgres://...
 func OpenStore(ctx context.Context, cfg *config.Config, opts Options) (trust.Store, error) {
-	if path, ok := strings.CutPrefix(cfg.Store, "sqlite:"); ok {
-		return sqlite.Open(ctx, sqlite.Options{Path: path, Domain: cfg.Domain.String(), Logger: opts.Logger})
+	// A nil pointer of either kind would not be a nil interface.
+	if path, ok := strings.CutPrefix(cfg.Store, sqliteScheme); ok {
+		s, err := sqlite.Open(ctx, sqlite.Options{Path: path, Domain: cfg.Domain.String(), Logger: opts.Logger})
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
-	return postgres.Open(ctx, postgres.Options{DSN: cfg.Store, DirectDSN: cfg.StoreDirect, Schema: opts.Schema,
+	s, err := postgres.Open(ctx, postgres.Options{DSN: cfg.Store, DirectDSN: cfg.StoreDirect, Schema: opts.Schema,
 		Domain: cfg.Domain.String(), Logger: opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (n *Node) openStore(ctx context.Context) (err error) {
@@ -121,12 +174,13 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	return err
 }
 
-func (n *Node) openKeys(ctx context.Context) error {
-	seal, err := keys.OpenSeal(n.cfg.Keys.Seal)
-	if err != nil {
-		return err
-	}
-	o := keys.Options{Algorithm: n.cfg.Keys.Algorithm, Seal: seal, File: n.cfg.Keys.File}
+func (n *Node) openSeal(context.Context) (err error) {
+	n.seal, err = keys.OpenSeal(n.cfg.Keys.Seal)
+	return err
+}
+
+func (n *Node) openKeys(ctx context.Context) (err error) {
+	o := keys.Options{Algorithm: n.cfg.Keys.Algorithm, Seal: n.seal, File: n.cfg.Keys.File}
 	if !n.cfg.Keys.Inline.IsZero() {
 		if o.Signer, err = keys.ParsePrivate([]byte(n.cfg.Keys.Inline.Reveal())); err != nil {
 			return fmt.Errorf("keys.inline: %w", err)
@@ -149,28 +203,22 @@ func (n *Node) openRegistry(ctx context.Context) (err error) {
 	return err
 }
 
-func (n *Node) openPeers(context.Context) error {
+func (n *Node) openPeers(context.Context) (err error) {
 	o := fetch.Options{Allow: n.cfg.Egress.Allow}
 	if n.cfg.Egress.CAFile != "" {
-		pem, err := os.ReadFile(n.cfg.Egress.CAFile)
-		if err != nil {
+		if o.RootCAs, err = readPool(n.cfg.Egress.CAFile); err != nil {
 			return err
 		}
-		o.RootCAs = x509.NewCertPool()
-		if !o.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s holds no certificate", n.cfg.Egress.CAFile)
-		}
 	}
-	var err error
 	if n.fetcher, err = fetch.New(o); err != nil {
 		return err
 	}
 	n.keys = federation.NewKeys(n.fetcher, federation.KeysOptions{Logger: n.log, Observe: n.fetched})
-	n.watchMetrics()
 	return nil
 }
 
 func (n *Node) openExchange(context.Context) (err error) {
+	n.watchMetrics()
 	n.ledger = trust.NewLedger(n.store, trust.LedgerOptions{Observe: n.metrics.Batch})
 	n.service, err = exchange.New(exchange.Options{
 		Settings: Settings(&n.cfg), Endpoint: broker.TokenURL(n.cfg.Issuer),
@@ -204,9 +252,6 @@ func (n *Node) decided(ctx context.Context, r *audit.Record, id string, took tim
 
 // registryChanged keeps what is known of peers' keys to the peers there are.
 func (n *Node) registryChanged(s *trust.Snapshot) {
-	if n.keys == nil {
-		return
-	}
 	n.keys.Retain(func(yield func(string) bool) {
 		for f := range exchange.Fingerprints(s) {
 			if !yield(f) {
@@ -246,6 +291,9 @@ func (n *Node) Ready() error {
 	if n.draining.Load() {
 		return errors.New("shutting down")
 	}
+	if n.ring.Algorithm() == "" {
+		return keys.ErrNoKey
+	}
 	_, err := n.live.Snapshot()
 	return err
 }
@@ -262,22 +310,32 @@ func (n *Node) Components() []broker.Component {
 	if err := n.store.Ping(ctx); err != nil {
 		out[1].Status, out[1].Detail = "unavailable", err.Error()
 	}
-	out = append(out, broker.Component{Name: "signer", Status: "ok", Detail: n.ring.Algorithm()})
+	signer := broker.Component{Name: "signer", Status: "ok", Detail: n.ring.Algorithm()}
+	if signer.Detail == "" {
+		signer.Status, signer.Detail = "unavailable", keys.ErrNoKey.Error()
+	}
+	out = append(out, signer)
 	for _, h := range n.keys.Health() {
-		if !h.Up() {
+		if !h.Up() && h.Failures > 0 { // keys that nobody needs just run out
 			out = append(out, broker.Component{Name: "peer " + h.Name, Status: "degraded", Detail: h.LastError})
 		}
 	}
 	return out
 }
 
-// Close stops listening, finishes what is under way and releases everything.
-// It may be called on a node that never opened whole.
+// Close stops listening, finishes what is under way and releases everything. A
+// second Close does nothing.
 func (n *Node) Close() {
-	n.draining.Store(true)
-	for _, s := range n.servers {
-		s.shutdown()
-	}
+	n.closing.Do(func() {
+		n.draining.Store(true)
+		n.shutdown()
+		n.release()
+		signal.Stop(n.hup)
+	})
+}
+
+// release undoes open, how far that ever came.
+func (n *Node) release() {
 	if n.stop != nil {
 		n.stop()
 	}
@@ -296,4 +354,5 @@ func (n *Node) Close() {
 			n.log.Error("close the store", "event", "store.close", "error", err.Error())
 		}
 	}
+	n.stop, n.ledger, n.keys, n.fetcher, n.store = nil, nil, nil, nil, nil
 }

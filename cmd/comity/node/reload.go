@@ -3,252 +3,171 @@ package node
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/comity-auth/comity/trust"
-	"github.com/comity-auth/comity/trust/aap"
 )
 
-// watchEvery is how often files are looked at for changes.
-const watchEvery = 2 * time.Second
-
-// ErrDrift says that the trust file and the registry were both changed since
-// one was made equal to the other, so neither may overwrite the other unasked.
-var ErrDrift = errors.New("the registry was changed since the trust file was last applied; run comity diff, then comity apply")
-
-// document is the trust file with the policies of the policies folder.
-type document struct {
-	file   *trust.File
-	digest string
-}
-
-// readTrust reads the configured trust file and policy folder; nil when neither
-// is configured.
-func (n *Node) readTrust() (*document, error) {
-	if n.cfg.Trust == "" && n.cfg.Policies == "" {
-		return nil, nil
-	}
-	sum := sha256.New()
-	f := &trust.File{}
-	if n.cfg.Trust != "" {
-		text, err := os.ReadFile(n.cfg.Trust)
-		if err != nil {
-			return nil, err
-		}
-		sum.Write(text)
-		parsed, problems := n.compiler.ParseFile(text)
-		if len(problems) > 0 {
-			return nil, fmt.Errorf("%s: %w", n.cfg.Trust, problems)
-		}
-		f = parsed
-	}
-	if n.cfg.Policies != "" {
-		specs, err := readPolicies(n.cfg.Policies, f, sum, n.cfg.Tokens.MaxTTL)
-		if err != nil {
-			return nil, err
-		}
-		f.Policies = append(f.Policies, specs...)
-		if problems := n.compiler.Check(f, nil); len(problems) > 0 {
-			return nil, fmt.Errorf("%s: %w", n.cfg.Policies, problems)
-		}
-	}
-	return &document{f, fmt.Sprintf("%x", sum.Sum(nil))}, nil
-}
-
-// readPolicies turns a folder of AAP policy files into policies. Each reaches
-// the registered resources whose vocabulary has any of its actions.
-func readPolicies(folder string, f *trust.File, sum io.Writer, maxTTL time.Duration) ([]trust.PolicySpec, error) {
-	paths, err := filepath.Glob(filepath.Join(folder, "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(paths)
-	var out []trust.PolicySpec
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		_, _ = sum.Write(text)
-		p, err := aap.ParsePolicyFile(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		name := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".json")
-		spec, err := trust.PolicyOf(name, p, f.Resources, maxTTL)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		out = append(out, spec)
-	}
-	return out, nil
-}
-
-// applyAtStart makes the registry equal to the trust file if that changed since
-// it was last applied and nobody changed the registry meanwhile.
-func (n *Node) applyAtStart(ctx context.Context) (err error) {
-	if n.compiler, err = trust.NewCompiler(Settings(&n.cfg)); err != nil {
-		return err
-	}
-	err = n.applyTrust(ctx)
-	if errors.Is(err, ErrDrift) {
-		n.log.WarnContext(ctx, "trust file not applied", "event", "trust.drift", "error", err.Error())
-		return nil
-	}
-	return err
-}
-
-func (n *Node) applyTrust(ctx context.Context) error {
-	doc, err := n.readTrust()
-	if err != nil || doc == nil {
-		return err
-	}
-	applied, err := n.store.Applied(ctx)
-	if err != nil {
-		return err
-	}
-	if applied.Document == doc.digest {
-		return nil
-	}
-	state, err := n.store.Load(ctx, 0)
-	if err != nil {
-		return err
-	}
-	if state.Revision != applied.Revision {
-		return ErrDrift
-	}
-	change, diffs, err := trust.Plan(state, doc.file)
-	if err != nil {
-		return err
-	}
-	change.By, change.Origin, change.Comment = "serve", "file", "the trust file changed"
-	change.Document, change.At = doc.digest, time.Now()
-	revision, err := n.store.Apply(ctx, change)
-	if errors.Is(err, trust.ErrConflict) {
-		return nil // another replica was first; what it applied is what is served
-	}
-	if err != nil {
-		return err
-	}
-	n.log.InfoContext(ctx, "trust file applied", "event", "trust.applied", "revision", uint64(revision), "changes", len(diffs))
-	return nil
-}
+const (
+	minToken = 32   // characters of the admin credential
+	maxToken = 4096 // bytes of its file
+)
 
 // openToken reads the admin API's bootstrap credential, or makes one.
-func (n *Node) openToken(context.Context) error {
+func (n *Node) openToken(ctx context.Context) error {
+	err := n.readToken(ctx)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := createToken(n.cfg.Admin.TokenFile); err != nil {
+		return err
+	}
+	return n.readToken(ctx)
+}
+
+func (n *Node) readToken(context.Context) error {
 	path := n.cfg.Admin.TokenFile
-	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		var b [32]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return err
-		}
-		text = []byte(base64.RawURLEncoding.EncodeToString(b[:]) + "\n")
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		if _, err := f.Write(text); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
-	} else if err != nil {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("%s: mode %#o lets every user of this machine at a secret; chmod 600 it", path, info.Mode().Perm())
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	if err != nil {
 		return err
 	}
 	token := strings.TrimSpace(string(text))
-	if len(token) < 32 {
-		return fmt.Errorf("%s: the credential is shorter than 32 characters", path)
+	if len(token) < minToken || len(text) > maxToken {
+		return fmt.Errorf("%s: the credential must have %d to %d characters", path, minToken, maxToken)
 	}
 	n.token.Store(&token)
 	return nil
 }
 
-// watch reloads what is kept in files, when they change and on SIGHUP. What is
-// bad keeps the old.
-func (n *Node) watch(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	last := map[string]string{}
-	for _, r := range n.reloadable() {
-		last[r.what] = stamp(r.files)
+// createToken makes a file that appears whole or not at all; of several
+// processes that race one generates and all use it.
+func createToken(path string) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".comity-*") // mode 0600
+	if err != nil {
+		return err
 	}
-	for {
-		forced := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			forced = true
-		case <-tick.C:
-		}
-		for _, r := range n.reloadable() {
-			now := stamp(r.files)
-			if !forced && now == last[r.what] {
-				continue
-			}
-			last[r.what] = now
-			if err := r.do(ctx); err != nil {
-				n.log.ErrorContext(ctx, "reload failed; the old stays", "event", "reload.failed", "what", r.what, "error", err.Error())
-				continue
-			}
-			n.log.InfoContext(ctx, "reloaded", "event", "reload", "what", r.what)
-		}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(rand.Text() + rand.Text() + "\n")
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
 	}
+	if err := os.Link(f.Name(), path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
+// reloadable is something that is kept in files.
 type reloadable struct {
 	what  string
 	files []string
 	do    func(context.Context) error
 }
 
-func (n *Node) reloadable() []reloadable {
-	policies, _ := filepath.Glob(filepath.Join(n.cfg.Policies, "*.json"))
-	if n.cfg.Policies == "" {
-		policies = nil
-	}
+func (n *Node) reloadables() []reloadable {
+	policies, _ := policyFiles(n.cfg.Policies) // an unreadable folder is the reader's to report
 	return []reloadable{
-		{"trust file", append(policies, n.cfg.Trust), func(ctx context.Context) error {
-			if err := n.applyTrust(ctx); err != nil {
-				return err
-			}
-			return n.live.Refresh(ctx)
-		}},
-		{"keys", []string{n.cfg.Keys.File}, n.ring.Reload},
-		{"certificates", []string{n.cfg.TLS.CertFile, n.cfg.TLS.KeyFile}, func(context.Context) error { return n.tls.reload() }},
-		{"admin credential", []string{n.cfg.Admin.TokenFile}, n.openToken},
+		{"trust file", append(policies, n.cfg.Policies, n.cfg.Trust), n.reloadTrust},
+		{"keys", []string{n.cfg.Keys.File}, func(ctx context.Context) error { return n.ring.Reload(ctx) }},
+		{"certificates", []string{n.cfg.TLS.CertFile, n.cfg.TLS.KeyFile, n.cfg.TLS.ClientCAFile},
+			func(context.Context) error { return n.tls.reload() }},
+		// Not openToken: a file that is away for a moment is no wish for a new one.
+		{"admin credential", []string{n.cfg.Admin.TokenFile}, n.readToken},
 	}
 }
 
-// stamp says in which state files are.
-func stamp(files []string) string {
-	var b strings.Builder
-	for _, path := range files {
-		if path == "" {
-			continue
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			fmt.Fprintf(&b, "%s absent\n", path)
-			continue
-		}
-		fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+func (n *Node) reloadTrust(ctx context.Context) error {
+	if err := n.applyTrust(ctx); err != nil {
+		return err
 	}
-	return b.String()
+	return n.live.Refresh(ctx)
+}
+
+// noteFiles remembers what the files are like, before any of them is read.
+func (n *Node) noteFiles() {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	n.stamps, n.settling = map[string]string{}, map[string]string{}
+	for _, r := range n.reloadables() {
+		n.stamps[r.what] = stamp(r.files)
+	}
+}
+
+// watch reloads what is kept in files, when they change and on SIGHUP.
+func (n *Node) watch(ctx context.Context) {
+	tick := time.NewTicker(n.opts.WatchEvery)
+	defer tick.Stop()
+	for {
+		// What goes wrong is logged.
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.hup:
+			_ = n.Reload(ctx)
+		case <-tick.C:
+			_ = n.reloadChanged(ctx)
+		}
+	}
+}
+
+// Reload reads the trust file, the keys, the certificates and the admin
+// credential again, whether they changed or not, as SIGHUP does. What is bad
+// keeps the old; the error, which was logged, says what. It is safe for
+// concurrent use.
+func (n *Node) Reload(ctx context.Context) error {
+	n.reloading.Lock()
+	clear(n.stamps)
+	n.reloading.Unlock()
+	return n.reloadChanged(ctx)
+}
+
+func (n *Node) reloadChanged(ctx context.Context) error {
+	n.reloading.Lock()
+	defer n.reloading.Unlock()
+	var errs []error
+	for _, r := range n.reloadables() {
+		now := stamp(r.files)
+		last, known := n.stamps[r.what]
+		seen := n.settling[r.what]
+		n.settling[r.what] = now
+		// Files that differ from the last look may still be being written.
+		if known && (last == now || seen != now) {
+			continue
+		}
+		n.stamps[r.what] = now
+		err := r.do(ctx)
+		switch {
+		case err == nil:
+			n.log.InfoContext(ctx, "reloaded", "event", "reload", "what", r.what)
+			continue
+		case errors.Is(err, ErrDrift):
+			n.reportDrift(ctx)
+		default:
+			n.log.ErrorContext(ctx, "reload failed; the old stays", "event", "reload.failed", "what", r.what, "error", err.Error())
+		}
+		if errors.Is(err, trust.ErrUnavailable) || errors.Is(err, trust.ErrConflict) {
+			delete(n.stamps, r.what) // the file is good; try again
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", r.what, err))
+	}
+	return errors.Join(errs...)
 }
