@@ -32,6 +32,7 @@ const (
 type Compiler struct {
 	settings Settings
 	env      *cel.Env
+	known    memo
 }
 
 // NewCompiler prepares a compiler for one broker.
@@ -152,7 +153,7 @@ func (c *Compiler) condition(path, source string, want *cel.Type, n *notes) *con
 		n.add(path, "is blank")
 		return nil
 	}
-	cond, err := compileCondition(c.env, source, want)
+	cond, err := c.known.condition(source, want, func() (*condition, error) { return compileCondition(c.env, source, want) })
 	n.check(path, err)
 	return cond
 }

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // compiled is one object as a snapshot holds it, whatever its kind.
@@ -43,11 +46,8 @@ func (c *Compiler) Compile(prev *Snapshot, st State) (*Snapshot, error) {
 			b.unlink(old)
 		}
 	}
-	for _, o := range st.Objects {
-		entry, reused := c.reuse(prev, o)
-		if !reused {
-			entry = c.compileObject(o)
-		}
+	for i, entry := range c.compileAll(prev, st.Objects) {
+		o := st.Objects[i]
 		if old, ok := next.objects.get(o.Key); ok {
 			b.unlink(old)
 		}
@@ -66,6 +66,28 @@ func sortBy[K comparable, T any](e *edit[K, []T], name func(T) string) {
 		list, _ := e.to.get(k)
 		slices.SortFunc(list, func(a, b T) int { return strings.Compare(name(a), name(b)) })
 	}
+}
+
+// compileAll gives each object compiled, those that did not change as they
+// were. It shares the work among processors.
+func (c *Compiler) compileAll(prev *Snapshot, objects []Object) []compiled {
+	out := make([]compiled, len(objects))
+	workers := min(runtime.GOMAXPROCS(0), len(objects)/256+1)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(objects)); i = next.Add(1) - 1 {
+				entry, reused := c.reuse(prev, objects[i])
+				if !reused {
+					entry = c.compileObject(objects[i])
+				}
+				out[i] = entry
+			}
+		})
+	}
+	all.Wait()
+	return out
 }
 
 func (c *Compiler) reuse(prev *Snapshot, o Object) (compiled, bool) {
