@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/comity-auth/comity/broker/admin"
 	"github.com/comity-auth/comity/trust"
@@ -45,6 +46,10 @@ func TestObjectLife(t *testing.T) {
 	a = e.do(t, "PUT", path, betaPeer+"status: suspended\n", with("If-Match", `"2"`)).want(t, 200, "")
 	if d := decode[admin.Result](t, a).Differences; len(d) != 1 || len(d[0].Fields) != 1 || d[0].Fields[0].Path != "status" {
 		t.Errorf("differences = %+v", d)
+	}
+	// AD-20: no request that begins after the answer is decided on the old state.
+	if s, err := e.live.Snapshot(); err != nil || s.Peer("beta").Usable(time.Now()) {
+		t.Errorf("the suspended peer is in use when the answer comes: %v", err)
 	}
 	r := decode[admin.Result](t, e.do(t, "DELETE", path+"?dry_run=true", "").want(t, 200, ""))
 	if !r.DryRun || r.Revision != 3 || len(r.Differences) != 1 {

@@ -109,7 +109,7 @@ func problemOf(err error) *Problem {
 // does not say.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
-	if p.Status >= http.StatusInternalServerError {
+	if p.Status == http.StatusInternalServerError || p.Status == http.StatusServiceUnavailable {
 		h.opts.Logger.ErrorContext(r.Context(), "admin request failed", "event", "admin.failed", "code", p.Code, "error", err.Error())
 	}
 	switch p.Status {

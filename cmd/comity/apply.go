@@ -20,7 +20,7 @@ func newApplyCommand(a *app) *cobra.Command {
 			"when it failed.",
 		Example: "  comity apply -f trust.yaml\n" +
 			"  comity apply -f trust.d/ --dry-run\n" +
-			"  comity export | sed s/active/suspended/ | comity apply -f - --comment 'incident 42'",
+			"  git show HEAD~1:trust.yaml | comity apply -f - --comment 'back to what it was'",
 		Args: cobra.NoArgs,
 	}
 	r := addRemoteFlags(a, cmd)

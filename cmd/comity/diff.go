@@ -101,6 +101,6 @@ func describeFields(out *strings.Builder, d trust.Difference) {
 		fmt.Fprintf(out, "~ %s\n", d.Object)
 	}
 	for _, f := range d.Fields {
-		fmt.Fprintf(out, "~ %s  %s: %s → %s\n", d.Object, f.Path, firstOf(f.Before, "(none)"), firstOf(f.After, "(none)"))
+		fmt.Fprintf(out, "~ %s  %s: %s → %s\n", d.Object, f.Path, firstOf(f.Before, "(unset)"), firstOf(f.After, "(unset)"))
 	}
 }

@@ -85,17 +85,17 @@ func TestSetFields(t *testing.T) {
 	t.Parallel()
 	o := seeded(t)
 	stdout, stderr := o.run(t, 0, "peer", "set", "acme", "status=suspended", "expires=2028-01-01T00:00:00Z", "algorithms=[ES256, EdDSA]", "single_use=true")
-	want := "~ peer/acme  algorithms: (none) → [\"ES256\",\"EdDSA\"]\n" +
+	want := "~ peer/acme  algorithms: (unset) → [\"ES256\",\"EdDSA\"]\n" +
 		"~ peer/acme  expires: \"2027-11-21T00:00:00Z\" → \"2028-01-01T00:00:00Z\"\n" +
-		"~ peer/acme  single_use: (none) → true\n~ peer/acme  status: (none) → \"suspended\"\n" +
+		"~ peer/acme  single_use: (unset) → true\n~ peer/acme  status: (unset) → \"suspended\"\n" +
 		"0 to add, 1 to change, 0 to remove (revision 2)\n"
 	if stdout != want || stderr != "applied as revision 2\n" {
 		t.Errorf("stdout:\n%s\nwant:\n%s\nstderr: %s", stdout, want, stderr)
 	}
-	if stdout, _ = o.run(t, 0, "peer", "set", "acme", "status="); !strings.Contains(stdout, "status: \"suspended\" → (none)") {
+	if stdout, _ = o.run(t, 0, "peer", "set", "acme", "status="); !strings.Contains(stdout, "status: \"suspended\" → (unset)") {
 		t.Errorf("stdout = %q", stdout)
 	}
-	if stdout, _ = o.run(t, 0, "mapping", "set", "acme-research", "boundary.keep=[task.id]", "max_depth=2"); !strings.Contains(stdout, "max_depth: (none) → 2") {
+	if stdout, _ = o.run(t, 0, "mapping", "set", "acme-research", "boundary.keep=[task.id]", "max_depth=2"); !strings.Contains(stdout, "max_depth: (unset) → 2") {
 		t.Errorf("stdout = %q", stdout)
 	}
 	if stdout, _ = o.run(t, 0, "peer", "set", "acme", "single_use=true"); stdout != "no difference (revision 4)\n" {
