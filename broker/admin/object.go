@@ -58,11 +58,11 @@ func (o collection[T]) routes() []route {
 		{method: "GET", path: "/" + o.plural, id: "list-" + o.plural, summary: "List the " + o.plural, out: Page[T]{}, handle: o.page,
 			params: []param{{name: "page_size", doc: "1 to 200; default 50"}, {name: "page_token", doc: "From the page before"}}},
 		{method: "GET", path: one, id: "get-" + kind, summary: "One " + kind, out: spec, yaml: true,
-			params: []param{ifNoneMatch}, handle: o.get},
+			params: []param{ifNoneMatch()}, handle: o.get},
 		{method: "PUT", path: one, id: "put-" + kind, summary: "Add or replace one " + kind, in: spec, out: Result{},
-			params: []param{ifMatch, dryRun, comment}, handle: o.put},
+			params: []param{ifMatch(), dryRun(), comment()}, handle: o.put},
 		{method: "DELETE", path: one, id: "delete-" + kind, summary: "Remove one " + kind, out: Result{},
-			params: []param{ifMatch, dryRun, comment}, handle: o.remove},
+			params: []param{ifMatch(), dryRun(), comment()}, handle: o.remove},
 	}
 }
 

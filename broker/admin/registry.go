@@ -23,13 +23,24 @@ import (
 // trustFile names the type in the description.
 type trustFile = trust.File
 
-var (
-	ifMatch = param{name: "If-Match", header: true,
+// The parameters that operations share.
+
+func ifMatch() param {
+	return param{name: "If-Match", header: true,
 		doc: "The ETag that was read: the registry's revision in quotes. 428 without it, 412 when the registry has moved. A dry run does without."}
-	ifNoneMatch = param{name: "If-None-Match", header: true, doc: "An ETag; 304 while it is current"}
-	dryRun      = param{name: "dry_run", doc: "true: answer with the difference and change nothing", values: []string{"true", "false"}}
-	comment     = param{name: "comment", doc: "Why, for the record: one line, at most 500 bytes"}
-)
+}
+
+func ifNoneMatch() param {
+	return param{name: "If-None-Match", header: true, doc: "An ETag; 304 while it is current"}
+}
+
+func dryRun() param {
+	return param{name: "dry_run", doc: "true: answer with the difference and change nothing", values: []string{"true", "false"}}
+}
+
+func comment() param {
+	return param{name: "comment", doc: "Why, for the record: one line, at most 500 bytes"}
+}
 
 // Result says what a change did, or what it would do.
 type Result struct {

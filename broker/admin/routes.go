@@ -64,10 +64,10 @@ type reply struct {
 func (h *handler) table() []route {
 	rows := []route{
 		{method: "GET", path: "/registry", id: "get-registry", summary: "The whole registry as a trust file",
-			out: trustFile{}, yaml: true, params: []param{ifNoneMatch}, handle: h.getRegistry},
+			out: trustFile{}, yaml: true, params: []param{ifNoneMatch()}, handle: h.getRegistry},
 		{method: "PUT", path: "/registry", id: "put-registry", summary: "Make the registry equal to a trust file",
 			in: trustFile{}, out: Result{}, cap: maxRegistryBody, timeout: 2 * time.Minute,
-			params: []param{ifMatch, dryRun, comment}, handle: h.putRegistry},
+			params: []param{ifMatch(), dryRun(), comment()}, handle: h.putRegistry},
 	}
 	rows = append(rows, h.objectRoutes()...)
 	return append(rows, []route{
