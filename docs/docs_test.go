@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -336,4 +337,39 @@ func served(n ast.Node) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// Every case that a page names is one that a test carries.
+func TestNamedCasesHaveTests(t *testing.T) {
+	t.Parallel()
+	id := regexp.MustCompile(`\b[A-Z]{2}-[0-9]{2}\b`)
+	tested := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, name := range id.FindAllString(string(text), -1) {
+			tested[name] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("*/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, page := range pages {
+		for _, name := range id.FindAllString(read(t, page), -1) {
+			if named++; !tested[name] {
+				t.Errorf("%s names %s, which no test carries", page, name)
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no page names a case: has the threat model moved?")
+	}
 }
