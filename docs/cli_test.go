@@ -62,21 +62,37 @@ error. ` + "`--help`" + ` works on every command, ` + "`--json`" + ` on every co
 
 `
 
-// commandPage writes the help of every command, parents before children.
+// commandPage writes a list of the commands and then the help of each, parents
+// before children.
 func commandPage(t *testing.T, binary string) []byte {
 	t.Helper()
-	var page bytes.Buffer
-	page.WriteString(commandPreamble)
+	var list, all bytes.Buffer
 	var walk func(path []string)
 	walk = func(path []string) {
 		help := helpOf(t, binary, path)
-		fmt.Fprintf(&page, "## %s\n\n```text\n%s\n```\n\n", strings.Join(append([]string{"comity"}, path...), " "), help)
+		name := strings.Join(append([]string{"comity"}, path...), " ")
+		purpose, _, _ := strings.Cut(help, "\n")
+		fmt.Fprintf(&list, "| [%s](#%s) | %s |\n", name, strings.ReplaceAll(name, " ", "-"), strings.TrimSuffix(purpose, "."))
+		fmt.Fprintf(&all, "## %s\n\n```text\n%s\n```\n\n", name, own(help))
 		for _, child := range children(help) {
 			walk(append(path[:len(path):len(path)], child))
 		}
 	}
 	walk(nil)
-	return append(bytes.TrimRight(page.Bytes(), "\n"), '\n')
+	page := commandPreamble + "| Command | Does |\n|---|---|\n" + list.String() + "\n" + all.String()
+	return []byte(strings.TrimRight(page, "\n") + "\n")
+}
+
+var (
+	common    = regexp.MustCompile(`\nFlags of every command:\n(?:  .*\n)+`)
+	helpFlag  = regexp.MustCompile(`(?m)^  -h, --help .*\n`)
+	flagsNone = regexp.MustCompile(`\nFlags:\n(?:\n|$)`)
+)
+
+// own leaves out what the help of every command says.
+func own(help string) string {
+	help = helpFlag.ReplaceAllString(common.ReplaceAllString(help+"\n", ""), "")
+	return strings.TrimSpace(flagsNone.ReplaceAllString(help, "\n"))
 }
 
 func helpOf(t *testing.T, binary string, path []string) string {
