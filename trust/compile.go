@@ -22,8 +22,10 @@ const (
 	maxLeeway          = 5 * time.Minute
 	defaultMaxDepth    = 1
 	maxDepth           = 10
-	maxCapabilities    = 16
-	maxOperator        = 256
+	// grantLife is how long a grant for another domain may wait to be redeemed.
+	grantLife       = time.Minute
+	maxCapabilities = 16
+	maxOperator     = 256
 )
 
 // Compiler turns specifications into what decisions are made on. The validator

@@ -24,8 +24,7 @@ func (c *Compiler) client(s ClientSpec, fingerprint string, n *notes) *Client {
 	}
 	for i, g := range s.Grants {
 		at := fmt.Sprintf("grants[%d]", i)
-		n.choice(at, g, g, GrantTokenExchange, GrantClientCredentials, "jwt-bearer")
-		n.later(at, g == "jwt-bearer")
+		n.choice(at, g, g, GrantTokenExchange, GrantClientCredentials, GrantJWTBearer)
 	}
 	if slices.Contains(cl.Grants, GrantClientCredentials) {
 		if s.Agent == nil || s.Operator == "" {

@@ -36,6 +36,11 @@ const (
 const (
 	GrantTokenExchange     = "token-exchange"
 	GrantClientCredentials = "client_credentials"
+	// GrantJWTBearer redeems a grant of another domain (RFC 7523).
+	GrantJWTBearer = "jwt-bearer"
+	// GrantIDJAG is what a peer may issue besides: an ID-JAG, redeemed by
+	// jwt-bearer as well.
+	GrantIDJAG = "id-jag"
 )
 
 // Self names this broker where a peer is expected.
@@ -231,6 +236,15 @@ func (s *Snapshot) ResourcesOf(client string) iter.Seq[*Resource] {
 			}
 		}
 	}
+}
+
+// Abroad reports whether the resource is the broker of another trust domain.
+func (s *Snapshot) Abroad(r *Resource) bool {
+	if r == nil || r.Peer == "" {
+		return false
+	}
+	p := s.Peer(r.Peer)
+	return p == nil || p.Foreign // a peer that is gone is nobody of ours
 }
 
 // Faulty lists objects that stand in the registry but do not compile, and why.

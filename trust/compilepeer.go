@@ -105,8 +105,7 @@ func (c *Compiler) peerTokens(s PeerSpec, p *Peer, n *notes) {
 	}
 	for i, g := range s.Grants {
 		at := fmt.Sprintf("grants[%d]", i)
-		n.choice(at, g, g, GrantTokenExchange, "jwt-bearer", "id-jag")
-		n.later(at, g == "jwt-bearer" || g == "id-jag")
+		n.choice(at, g, g, GrantTokenExchange, GrantJWTBearer, GrantIDJAG)
 	}
 	algs := s.Algorithms
 	if algs == nil {

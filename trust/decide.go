@@ -3,6 +3,7 @@ package trust
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -84,9 +85,18 @@ type Ask struct {
 	// ParentID stands for the subject token in what is issued: its jti, or
 	// across a boundary a keyed digest of that.
 	ParentID string
-	// Names gives identifiers of the peer's domain their names in ours.
-	Names aap.Pseudonymiser
-	From  Requester
+	// Names gives identifiers of the peer's domain their names in ours, and
+	// NamesAbroad ours their names in the domain of the resource, when that is
+	// another domain's broker.
+	Names, NamesAbroad aap.Pseudonymiser
+	// Redeems says that the subject is a grant: its end bounds when it may be
+	// redeemed, not what it yields.
+	Redeems bool
+	// NamesClient says that the grant is addressed to this very client.
+	NamesClient bool
+	// ForGrant asks for a grant that another domain redeems.
+	ForGrant bool
+	From     Requester
 }
 
 // Grant is what may be issued. The zero Grant allows nothing.
@@ -101,8 +111,9 @@ type Grant struct {
 	// Crosses is true.
 	Agent   *aap.Claims
 	Expires time.Time
-	// Crosses says that the subject comes from another trust domain.
-	Crosses bool
+	// Crosses says that the subject comes from another trust domain, Leaves
+	// that what is issued is for another domain's broker.
+	Crosses, Leaves bool
 }
 
 // Decide answers a question on this snapshot, and says how it came to the
@@ -170,6 +181,10 @@ func (d *decision) target(g *Grant) error {
 // exchange decides on a token that somebody brought.
 func (d *decision) exchange(g *Grant) (err error) {
 	g.Crosses = d.ask.Peer != nil && d.ask.Peer.Foreign
+	g.Leaves = d.snapshot.Abroad(g.Resource)
+	if d.ask.ForGrant && !g.Leaves {
+		return d.fail(ErrNoMapping, "target", "another domain's broker", g.Resource.Audience.String())
+	}
 	if g.Mapping, err = d.mapping(g.Resource.Audience); err != nil {
 		return err
 	}
@@ -320,6 +335,10 @@ func (d *decision) mismatch(m *Mapping) string {
 }
 
 func (d *decision) presenter(m *Mapping) error {
+	if d.ask.NamesClient {
+		d.pass("presenter", "a grant that names this client", d.ask.Client.ID.String())
+		return nil
+	}
 	if m.AnyPresenter {
 		d.pass("presenter", "any client of the mapping", d.ask.Client.ID.String())
 		return nil
@@ -510,14 +529,28 @@ func (d *decision) parent(g *Grant) (*aap.Claims, error) {
 	}
 	c := *from
 	c.Oversight = translateOversight(g, from.Oversight)
-	if !g.Crosses {
-		return &c, nil
+	out, err := &c, error(nil)
+	if g.Crosses {
+		out, err = out.Cross(d.ask.Names, g.Mapping.Keep)
 	}
-	crossed, err := c.Cross(d.ask.Names, g.Mapping.Keep)
+	if err == nil && g.Leaves {
+		out, err = out.Cross(d.ask.NamesAbroad, abroad(g.Mapping.Keep))
+	}
 	if err != nil {
 		return nil, d.fail(ErrBoundary, "boundary", "claims that may cross", err.Error())
 	}
-	return crossed, nil
+	return out, nil
+}
+
+// abroad is what may leave for another domain: who the agent is, which that
+// domain has to recognise, and what the mapping keeps.
+func abroad(keep map[string]bool) map[string]bool {
+	out := maps.Clone(keep)
+	if out == nil {
+		out = map[string]bool{}
+	}
+	out[aap.KeepAgentID], out[aap.KeepChain] = true, true
+	return out
 }
 
 // translateOversight puts the lists of actions into the local vocabulary. They

@@ -86,11 +86,15 @@ func place(want []Object, have map[Key]Object) {
 }
 
 func placeKind(want []Object, have map[Key]Object) {
-	stays := inOrder(want, have)
+	had := make([]int64, len(want)) // 0: not there, or nowhere that counts
+	for i := range want {
+		had[i] = max(0, have[want[i].Key].Order)
+	}
+	stays := inOrder(had)
 	last := int64(0)
 	for i := 0; i < len(want); {
 		if stays[i] {
-			last = have[want[i].Key].Order
+			last = had[i]
 			want[i].Order = last
 			i++
 			continue
@@ -102,7 +106,7 @@ func placeKind(want []Object, have map[Key]Object) {
 		// The run shares the room before the next object that stays.
 		upTo := int64(math.MaxInt64)
 		if end < len(want) {
-			upTo = have[want[end].Key].Order
+			upTo = had[end]
 		}
 		step := min(orderGap, (upTo-last)/int64(end-i+1))
 		if step == 0 {
@@ -122,18 +126,17 @@ func renumber(want []Object) {
 	}
 }
 
-// inOrder marks a longest selection of the objects that are there already and
-// stand in rising order, by patience sorting.
-func inOrder(want []Object, have map[Key]Object) []bool {
-	var piles []int // the object on top of each pile
-	before := make([]int, len(want))
-	for i := range want {
-		old, there := have[want[i].Key]
-		if !there || old.Order <= 0 {
+// inOrder marks a longest selection of the orders above zero that rises, by
+// patience sorting.
+func inOrder(orders []int64) []bool {
+	var piles []int // the place of what is on top of each pile
+	before := make([]int, len(orders))
+	for i, order := range orders {
+		if order == 0 {
 			continue
 		}
-		at, _ := slices.BinarySearchFunc(piles, old.Order, func(top int, order int64) int {
-			return cmp.Compare(have[want[top].Key].Order, order)
+		at, _ := slices.BinarySearchFunc(piles, order, func(top int, order int64) int {
+			return cmp.Compare(orders[top], order)
 		})
 		before[i] = -1
 		if at > 0 {
@@ -145,7 +148,7 @@ func inOrder(want []Object, have map[Key]Object) []bool {
 			piles[at] = i
 		}
 	}
-	stays := make([]bool, len(want))
+	stays := make([]bool, len(orders))
 	if len(piles) == 0 {
 		return stays
 	}

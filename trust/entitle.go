@@ -169,9 +169,14 @@ type bound struct {
 
 func (d *decision) exchangeBounds(g *Grant) []bound {
 	out := []bound{
-		{"subject_token", d.ask.Subject.Expires},
 		{"mapping", d.ask.Now.Add(g.Mapping.TTL)},
 		{"client", d.ask.Client.Expires},
+	}
+	if !d.ask.Redeems {
+		out = append(out, bound{"subject_token", d.ask.Subject.Expires})
+	}
+	if d.ask.ForGrant {
+		out = append(out, bound{"grant", d.ask.Now.Add(grantLife)})
 	}
 	if d.ask.Peer != nil {
 		out = append(out, bound{"peer", d.ask.Peer.Expires})
@@ -189,7 +194,10 @@ func (d *decision) agentBounds() []bound {
 	if s.Agent == nil {
 		return nil
 	}
-	out := []bound{{"half_life", aap.HalfLife(d.issuedAt(), s.Expires, d.ask.Now)}}
+	var out []bound
+	if !d.ask.Redeems {
+		out = append(out, bound{"half_life", aap.HalfLife(d.issuedAt(), s.Expires, d.ask.Now)})
+	}
 	if at, ok := s.Agent.Expiry(); ok {
 		out = append(out, bound{"task", at})
 	}

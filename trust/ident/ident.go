@@ -306,11 +306,25 @@ var (
 	AccessToken = TokenType{"urn:ietf:params:oauth:token-type:access_token"}
 	IDToken     = TokenType{"urn:ietf:params:oauth:token-type:id_token"}
 	JWT         = TokenType{"urn:ietf:params:oauth:token-type:jwt"}
+	// IDJAG is an identity assertion authorization grant. It can be asked for
+	// and is redeemed as a grant; it is never a subject token.
+	IDJAG = TokenType{"urn:ietf:params:oauth:token-type:id-jag"}
 )
 
 // ParseTokenType accepts the identifiers listed above, in full.
 func ParseTokenType(s string) (TokenType, error) {
 	for _, t := range []TokenType{AccessToken, IDToken, JWT} {
+		if s == t.urn {
+			return t, nil
+		}
+	}
+	return TokenType{}, ErrTokenType
+}
+
+// ParseRequestedTokenType accepts what may be asked for: all that may be
+// presented but ID tokens, and IDJAG.
+func ParseRequestedTokenType(s string) (TokenType, error) {
+	for _, t := range []TokenType{AccessToken, JWT, IDJAG} {
 		if s == t.urn {
 			return t, nil
 		}
