@@ -26,6 +26,8 @@ type serverMetadata struct {
 	AAPClaims          []string `json:"aap_claims_supported"`
 	SubjectTokenTypes  []string `json:"subject_token_types_supported"`
 	RequestedTypes     []string `json:"requested_token_types_supported"`
+	ChainingTypes      []string `json:"identity_chaining_requested_token_types_supported"`
+	GrantProfiles      []string `json:"authorization_grant_profiles_supported"`
 	ServiceDescription string   `json:"service_documentation,omitempty"`
 }
 
@@ -34,7 +36,7 @@ func metadata(issuer ident.Issuer, algorithm string) ([]byte, error) {
 		Issuer:            issuer.String(),
 		TokenEndpoint:     TokenURL(issuer),
 		JWKSURI:           issuer.String() + pathJWKS,
-		GrantTypes:        []string{exchange.GrantTokenExchange, exchange.GrantClientCredentials},
+		GrantTypes:        []string{exchange.GrantTokenExchange, exchange.GrantClientCredentials, exchange.GrantJWTBearer},
 		ResponseTypes:     []string{},
 		SubjectTypes:      []string{"public", "pairwise"},
 		IDTokenAlgorithms: []string{algorithm},
@@ -45,7 +47,9 @@ func metadata(issuer ident.Issuer, algorithm string) ([]byte, error) {
 		AAPProfile:        "draft-01",
 		AAPClaims:         []string{"agent", "task", "capabilities", "oversight", "delegation", "context", "audit"},
 		SubjectTokenTypes: []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDToken.String()},
-		RequestedTypes:    []string{ident.AccessToken.String(), ident.JWT.String()},
+		RequestedTypes:    []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDJAG.String()},
+		ChainingTypes:     []string{ident.JWT.String()},
+		GrantProfiles:     []string{"urn:ietf:params:oauth:grant-profile:id-jag"},
 	})
 }
 

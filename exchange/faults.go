@@ -16,6 +16,7 @@ import (
 // 2.2.2, RFC 8707 section 2, RFC 9449 section 5).
 const (
 	InvalidRequest       = "invalid_request"
+	InvalidGrant         = "invalid_grant" // what invalid_request is on the jwt-bearer leg (RFC 7523 section 3.1)
 	InvalidClient        = "invalid_client"
 	UnauthorizedClient   = "unauthorized_client"
 	UnsupportedGrantType = "unsupported_grant_type"
@@ -55,6 +56,7 @@ func (f *Fault) Reason() string { return f.reason }
 // allows and never anything of the request.
 const (
 	sayRequest  = "The request is malformed."
+	sayGrantBad = "The assertion is not acceptable."
 	saySubject  = "The subject_token is not acceptable."
 	sayTarget   = "The target is not available to this request."
 	sayScope    = "The requested scope or capability is not available."
@@ -121,6 +123,9 @@ var meanings = []meaning{
 	{ErrTokenKind, "token_kind", InvalidRequest, saySubject},
 	{ErrNotKnownThere, "client_not_known_at_peer", InvalidRequest, saySubject},
 	{ErrForeignResource, "audience", InvalidRequest, saySubject},
+	{ErrGrantClient, "grant_client", InvalidRequest, saySubject},
+	{ErrGrantTarget, "grant_target", InvalidTarget, sayTarget},
+	{ErrNotKnownAbroad, "client_not_known_abroad", InvalidTarget, sayTarget},
 	{ErrBinding, "binding", InvalidRequest, saySubject},
 	{proof.ErrConfirmation, "confirmation", InvalidRequest, saySubject},
 	{ErrClaimForm, "claim_form", InvalidRequest, saySubject},
@@ -181,6 +186,14 @@ func classify(err error) *Fault {
 		f.RetryAfter = limit.after
 	case f.Code == Unavailable:
 		f.RetryAfter = retryUnavailable
+	}
+	return f
+}
+
+// asGrant says a refusal of the subject as the jwt-bearer leg has to.
+func (f *Fault) asGrant() *Fault {
+	if f.Code == InvalidRequest && (f.Public == saySubject || f.Public == sayDepth || f.Public == sayLifetime) {
+		f.Code, f.Public = InvalidGrant, sayGrantBad
 	}
 	return f
 }

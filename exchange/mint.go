@@ -31,6 +31,10 @@ var ownAlgorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA, jose.RS256
 type granted struct {
 	proven
 	grant trust.Grant
+	// forGrant says that a grant for another domain is issued, and beyond which
+	// of that domain's resources it names.
+	forGrant bool
+	beyond   []ident.Audience
 }
 
 // decide is step 5.
@@ -39,17 +43,37 @@ func (s *Service) decide(t *trail, p proven) (granted, error) {
 	if err != nil {
 		return granted{}, t.fail("decide", "boundary", "names for the peer's domain", "none", fmt.Errorf("%w: %w", trust.ErrBoundary, err))
 	}
+	targets, beyond, forGrant := p.destination()
+	abroad, parentID, err := s.leaving(p, targets)
+	if err != nil {
+		return granted{}, t.fail("decide", "boundary", "names for the target's domain", "none", fmt.Errorf("%w: %w", trust.ErrBoundary, err))
+	}
 	ask := trust.Ask{
 		Now: t.now, Grant: p.asked.grant, Client: p.client, Peer: p.peer, Subject: p.subject,
-		Targets: p.targets, Scopes: p.scopes, Actions: p.actions, TTL: p.ttl, Task: p.task,
-		Proven: !p.bound.proven.IsZero(), ParentID: p.parentID, Names: names, From: p.from,
+		NamesAbroad: abroad, Redeems: p.asked.grant == trust.GrantJWTBearer, NamesClient: p.namesClient, ForGrant: forGrant,
+		Targets: targets, Scopes: p.scopes, Actions: p.actions, TTL: p.ttl, Task: p.task,
+		Proven: !p.bound.proven.IsZero(), ParentID: parentID, Names: names, From: p.from,
 	}
 	grant, checks, err := p.snapshot.Decide(&ask)
 	t.decided(grant, checks)
 	if err != nil {
 		return granted{}, err
 	}
-	return granted{proven: p, grant: grant}, nil
+	return granted{proven: p, grant: grant, forGrant: forGrant, beyond: beyond}, nil
+}
+
+// leaving gives our identifiers the names they have abroad, when the target is
+// another domain's broker.
+func (s *Service) leaving(p proven, targets []ident.Audience) (aap.Pseudonymiser, string, error) {
+	if len(targets) != 1 || p.token == nil {
+		return aap.Pseudonymiser{}, p.parentID, nil
+	}
+	r := p.snapshot.Resource(targets[0].String())
+	if !p.snapshot.Abroad(r) {
+		return aap.Pseudonymiser{}, p.parentID, nil
+	}
+	names, err := s.names.abroad(p.snapshot.Peer(r.Peer))
+	return names, s.digests.Digest("jti", r.Peer+" "+p.token.Issuer()+" "+p.tokenID), err
 }
 
 // crossed is a grant with the trace that its token belongs to. Only cross makes
@@ -74,6 +98,11 @@ func (s *Service) cross(t *trail, g granted) crossed {
 		id, link := traceid.Cross(s.digests, foreign)
 		c.trace, scope = id.String(), "domain"
 		t.link(link)
+	case g.grant.Leaves:
+		if incoming != nil && incoming.Audit != nil {
+			t.note("trace", "continues", incoming.Audit.TraceID)
+		}
+		c.trace, scope = traceid.New().String(), "domain"
 	case incoming != nil && incoming.Audit != nil && incoming.Audit.TraceID != "":
 		c.trace, scope = incoming.Audit.TraceID, incoming.Audit.TraceIDScope
 	default:
@@ -95,8 +124,9 @@ type claims struct {
 	NotBefore int64              `json:"nbf"`
 	IssuedAt  int64              `json:"iat"`
 	ID        string             `json:"jti"`
-	ClientID  string             `json:"client_id"`
+	ClientID  string             `json:"client_id,omitempty"`
 	Scope     string             `json:"scope,omitempty"`
+	Resource  []string           `json:"resource,omitempty"`
 	Cnf       proof.Confirmation `json:"cnf,omitzero"`
 	*aap.Claims
 	Lineage []string `json:"lineage,omitempty"`
@@ -126,11 +156,16 @@ func (s *Service) mint(ctx context.Context, t *trail, c crossed) (minted, error)
 			return minted{}, t.fail("mint", "claims", "issuable", err.Error(), fmt.Errorf("%w: %w", ErrUnissuable, err))
 		}
 	}
+	if c.forGrant {
+		if err := c.addressed(t, &body); err != nil {
+			return minted{}, err
+		}
+	}
 	handles := body.Lineage
 	if c.grant.Resource.Peer != "" {
 		body.Lineage = nil // no handle crosses a boundary
 	}
-	token, kid, err := s.opts.Signer.Sign(ctx, "at+jwt", &body)
+	token, kid, err := s.opts.Signer.Sign(ctx, c.headerType(), &body)
 	if err != nil {
 		return minted{}, fmt.Errorf("sign: %w", err)
 	}
@@ -155,6 +190,9 @@ func (s *Service) result(c crossed, token ident.RawToken, life time.Duration) Re
 	}
 	if c.asked.grant == trust.GrantTokenExchange {
 		r.IssuedTokenType = c.requestedType
+	}
+	if c.forGrant {
+		r.TokenType = "N_A" // RFC 8693 section 2.2.1
 	}
 	return r
 }

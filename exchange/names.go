@@ -3,6 +3,7 @@ package exchange
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -39,6 +40,14 @@ func (n *namer) of(p *trust.Peer) (aap.Pseudonymiser, error) {
 		n.byDomain.Store(p.Domain, made)
 	}
 	return made, err
+}
+
+// abroad are the names that our identifiers have in a peer's domain.
+func (n *namer) abroad(p *trust.Peer) (aap.Pseudonymiser, error) {
+	if p == nil {
+		return aap.Pseudonymiser{}, errors.New("the peer is not registered")
+	}
+	return aap.NewPseudonymiser(n.pseudonyms, n.domain, p.Domain)
 }
 
 // handle stands for one thing a revocation can name. It is the same on every

@@ -18,6 +18,7 @@ import (
 const (
 	GrantTokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange"
 	GrantClientCredentials = "client_credentials"
+	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -68,8 +69,10 @@ type Request struct {
 
 // asked is a request that is well formed. Only wellFormed makes one.
 type asked struct {
-	grant      string // as trust files spell it
-	targets    []ident.Audience
+	grant string // as trust files spell it
+	// resources and audiences are the distinct targets named by each parameter.
+	resources  []ident.Audience
+	audiences  []ident.Audience
 	scopes     ident.Scopes
 	actions    []aap.Action
 	ttl        time.Duration
@@ -136,6 +139,9 @@ func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
 		err = a.readExchange(p)
 	case GrantClientCredentials:
 		a.grant = trust.GrantClientCredentials
+	case GrantJWTBearer:
+		a.grant = trust.GrantJWTBearer
+		err = a.readAssertion(p)
 	case "":
 		err = fmt.Errorf("%w: grant_type", ErrMissing)
 	default:
@@ -184,10 +190,24 @@ func (a *asked) readExchange(p parameters) error {
 	a.requestedType = ident.AccessToken
 	if want := p.get("requested_token_type"); want != "" {
 		a.hasRequestedType = true
-		if a.requestedType, err = ident.ParseTokenType(want); err != nil || a.requestedType == ident.IDToken {
+		if a.requestedType, err = ident.ParseRequestedTokenType(want); err != nil {
 			return fmt.Errorf("%w: requested_token_type", ErrTokenType)
 		}
 	}
+	return nil
+}
+
+// readAssertion reads the grant of RFC 7523 section 2.1, which is a subject
+// token by another name.
+func (a *asked) readAssertion(p parameters) error {
+	token := p.get("assertion")
+	switch {
+	case token == "":
+		return fmt.Errorf("%w: assertion", ErrMissing)
+	case len(token) > maxCredential:
+		return fmt.Errorf("%w: assertion is longer than %d bytes", ErrMalformed, maxCredential)
+	}
+	a.subjectToken, a.subjectType, a.requestedType = ident.NewRawToken(token), ident.JWT, ident.AccessToken
 	return nil
 }
 
@@ -197,27 +217,36 @@ func (a *asked) readTargets(p parameters) error {
 	if len(resources)+len(audiences) > maxTargets {
 		return fmt.Errorf("%w: more than %d", ErrResource, maxTargets)
 	}
-	add := func(text string, parse func(string) (ident.Audience, error)) error {
+	var err error
+	if a.resources, err = distinct(resources, ident.ParseResource); err == nil {
+		a.audiences, err = distinct(audiences, ident.ParseAudience)
+	}
+	return err
+}
+
+func distinct(texts []string, parse func(string) (ident.Audience, error)) ([]ident.Audience, error) {
+	var out []ident.Audience
+	for _, text := range texts {
 		target, err := parse(text)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrResource, err)
+			return nil, fmt.Errorf("%w: %w", ErrResource, err)
 		}
-		if !slices.Contains(a.targets, target) {
-			a.targets = append(a.targets, target)
-		}
-		return nil
-	}
-	for _, text := range resources {
-		if err := add(text, ident.ParseResource); err != nil {
-			return err
+		if !slices.Contains(out, target) {
+			out = append(out, target)
 		}
 	}
-	for _, text := range audiences {
-		if err := add(text, ident.ParseAudience); err != nil {
-			return err
+	return out, nil
+}
+
+// targets are all that was named, each once.
+func (a *asked) targets() []ident.Audience {
+	out := slices.Clone(a.resources)
+	for _, t := range a.audiences {
+		if !slices.Contains(out, t) {
+			out = append(out, t)
 		}
 	}
-	return nil
+	return out
 }
 
 // readWishes reads what the caller would like of the result.

@@ -42,6 +42,8 @@ type proven struct {
 	tokenID string
 	// parentID stands for it in what is issued.
 	parentID string
+	// idjag and namesClient are what a grant is and says.
+	idjag, namesClient bool
 }
 
 // prove is step 4: the token names its issuer, the snapshot names the peer, and
@@ -56,7 +58,11 @@ func (s *Service) prove(ctx context.Context, t *trail, b bound) (proven, error) 
 	if err != nil {
 		return p, t.refused("subject", err)
 	}
-	from, want, err := s.issuer(t, b, u, &p)
+	find := s.issuer
+	if b.grant == trust.GrantJWTBearer {
+		find = s.grantIssuer
+	}
+	from, want, err := find(t, b, u, &p)
 	if err != nil {
 		return p, err
 	}
@@ -215,6 +221,9 @@ func (s *Service) readSubject(t *trail, p *proven) error {
 		t.useOnce(trust.NewOnce(trust.OnceSubject, p.token.Issuer(), id, p.token.Expires().Add(p.peer.Leeway)))
 	}
 	t.pass("subject", "claims", "read", "sub and holder")
+	if p.asked.grant == trust.GrantJWTBearer {
+		return s.readGrant(t, p)
+	}
 	return nil
 }
 

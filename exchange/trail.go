@@ -29,6 +29,7 @@ type trail struct {
 	// again says that the request was counted already: it is decided a further
 	// time because the registry moved.
 	again bool
+	grant string
 	final string // the decision id, once there is one
 }
 
@@ -43,7 +44,10 @@ func (s *Service) begin(req Request) *trail {
 }
 
 func (t *trail) event(grant string) {
+	t.grant = grant
 	switch grant {
+	case trust.GrantJWTBearer:
+		t.record.Event = "token.redeem"
 	case trust.GrantTokenExchange:
 		t.record.Event = "token.exchange"
 	case trust.GrantClientCredentials:
@@ -231,12 +235,12 @@ func (t *trail) addressKey() string {
 func (s *Service) refuse(ctx context.Context, t *trail, cause error) *Fault {
 	if r, ok := errors.AsType[*replay](cause); ok {
 		t.final = s.ids.Seal(r.at)
-		f := classify(cause)
+		f := t.fault(cause)
 		t.record.Error = f.Code
 		f.DecisionID = t.final
 		return f
 	}
-	f := classify(cause)
+	f := t.fault(cause)
 	t.record.Outcome, t.record.Error, t.record.Reason = f.outcome, f.Code, f.reason
 	t.record.Detail, t.record.Issued = cause.Error(), nil
 	entry := trust.Entry{Record: t.record}
@@ -252,14 +256,23 @@ func (s *Service) refuse(ctx context.Context, t *trail, cause error) *Fault {
 	out, err := s.opts.Ledger.Commit(context.WithoutCancel(ctx), entry)
 	switch {
 	case err != nil:
-		return classify(fmt.Errorf("%w: record a refusal: %w", trust.ErrUnavailable, err))
+		return t.fault(fmt.Errorf("%w: record a refusal: %w", trust.ErrUnavailable, err))
 	case out.Status == trust.Replayed:
-		f = classify(&replay{kind: out.Replay, at: out.At})
+		f = t.fault(&replay{kind: out.Replay, at: out.At})
 		t.record = entry.IfReplayed
 		t.record.Error = f.Code
 	}
 	t.final = s.ids.Seal(out.At)
 	f.DecisionID = t.final
+	return f
+}
+
+// fault says what an error means on the leg that the request took.
+func (t *trail) fault(err error) *Fault {
+	f := classify(err)
+	if t.grant == trust.GrantJWTBearer {
+		return f.asGrant()
+	}
 	return f
 }
 
