@@ -137,7 +137,7 @@ func (d *decision) decide(g *Grant) error {
 		return d.fail(ErrNoMapping, "client", "a registered client", "none")
 	}
 	switch d.ask.Grant {
-	case GrantTokenExchange:
+	case GrantTokenExchange, GrantJWTBearer:
 		return d.exchange(g)
 	case GrantClientCredentials:
 		return d.issue(g)
