@@ -65,7 +65,10 @@ func Run(ctx context.Context, cfg config.Config, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if err := n.openPatiently(ctx, failed); err != nil && ctx.Err() == nil {
+	switch err := n.openPatiently(ctx, failed); {
+	case err == nil:
+		n.log.InfoContext(ctx, "serving", "event", "serve", "revision", uint64(n.live.Revision()))
+	case ctx.Err() == nil:
 		return err
 	}
 	return n.wait(ctx, failed)
