@@ -209,7 +209,7 @@ func (t *trail) replayed() audit.Record {
 func (t *trail) replayCode() string {
 	code := ""
 	for i, o := range t.once {
-		c := replayFault(&replay{kind: o.Kind}).Code
+		c := t.fault(&replay{kind: o.Kind}).Code
 		if i > 0 && c != code {
 			return ""
 		}
