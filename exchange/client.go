@@ -111,6 +111,18 @@ func readBasic(header string) credential {
 	return c
 }
 
+// claimed is who the caller says it is, proved or not.
+func (c credential) claimed() string {
+	id := c.id
+	if u, err := federation.Peek(c.assertion); id == "" && err == nil {
+		id = u.Issuer()
+	}
+	if _, err := ident.ParseClientID(id); err != nil {
+		return "nobody that could be registered"
+	}
+	return id
+}
+
 // caller is a client that proved who it is. Only authenticate makes one.
 type caller struct {
 	asked
@@ -131,6 +143,7 @@ func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot 
 		if !errors.Is(err, federation.ErrUnavailable) { // a client without its keys has not failed
 			s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
 		}
+		t.note("client", "claimed", a.credential.claimed())
 		return caller{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
 	}
 	t.client(client)

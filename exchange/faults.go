@@ -110,7 +110,8 @@ var meanings = []meaning{
 	{ErrMediaType, "media_type", InvalidRequest, "The request body must be application/x-www-form-urlencoded."},
 	{ErrForm, "form", InvalidRequest, sayRequest},
 	{ErrQuery, "query", InvalidRequest, "Parameters belong in the request body."},
-	{ErrActorToken, "actor_token", InvalidRequest, "The actor_token is not acceptable."},
+	{trust.ErrChain, "act_and_chain", InvalidRequest, saySubject},
+	{trust.ErrActor, "actor", InvalidRequest, "The actor_token is not acceptable."},
 	{ErrMalformed, "malformed", InvalidRequest, sayRequest},
 
 	{proof.ErrProof, "proof_invalid", InvalidDPoPProof, sayProof},

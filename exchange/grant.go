@@ -28,14 +28,14 @@ var (
 
 // grantIssuer finds who should vouch for a grant, and what is wanted of it. A
 // grant of our own is for another domain, never for us.
-func (s *Service) grantIssuer(t *trail, b bound, u federation.Unverified, p *proven) (federation.Peer, federation.Want, error) {
+func (s *Service) grantIssuer(t *trail, b bound, u federation.Unverified, p *presented) (federation.Peer, federation.Want, error) {
 	var none federation.Peer
 	peer := b.snapshot.PeerByIssuer(u.Issuer())
 	if peer == nil {
 		return none, federation.Want{}, t.fail("subject", "iss", "a registered issuer", u.Issuer(), ErrIssuerUnknown)
 	}
 	p.peer = peer
-	t.peer(peer.Name)
+	t.peer(p.role, peer.Name)
 	kind, want := trust.GrantJWTBearer, federation.Want{
 		Types:     []string{typeGrant, "jwt", ""},
 		Audiences: []string{s.opts.Settings.Issuer.String(), s.opts.Endpoint}, MaxLife: peer.MaxAge, IssuedAtOptional: true,
@@ -44,7 +44,6 @@ func (s *Service) grantIssuer(t *trail, b bound, u federation.Unverified, p *pro
 		kind, want = trust.GrantIDJAG, federation.Want{
 			Types: []string{typeIDJAG}, Audiences: []string{s.opts.Settings.Issuer.String()}, MaxLife: peer.MaxAge, RequireID: true,
 		}
-		p.idjag = true
 	}
 	switch {
 	case !peer.Usable(t.now):
@@ -60,6 +59,7 @@ func (s *Service) grantIssuer(t *trail, b bound, u federation.Unverified, p *pro
 // and which resources. It counts once.
 func (s *Service) readGrant(t *trail, p *proven) error {
 	claims := p.token.Claims()
+	p.idjag = p.token.Type() == typeIDJAG
 	client, has, err := wire.String(claims, "client_id")
 	switch {
 	case err != nil, !has && p.idjag, has && client != p.client.ID.String():

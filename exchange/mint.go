@@ -54,6 +54,9 @@ func (s *Service) decide(t *trail, p proven) (granted, error) {
 		Targets: targets, Scopes: p.scopes, Actions: p.actions, TTL: p.ttl, Task: p.task,
 		Proven: !p.bound.proven.IsZero(), ParentID: parentID, Names: names, From: p.from,
 	}
+	if p.actor != nil {
+		ask.Actor = &p.actor.party
+	}
 	grant, checks, err := p.snapshot.Decide(&ask)
 	t.decided(grant, checks)
 	if err != nil {
@@ -128,6 +131,7 @@ type claims struct {
 	Scope     string             `json:"scope,omitempty"`
 	Resource  []string           `json:"resource,omitempty"`
 	Cnf       proof.Confirmation `json:"cnf,omitzero"`
+	Act       *actClaim          `json:"act,omitempty"`
 	*aap.Claims
 	Lineage []string `json:"lineage,omitempty"`
 }
@@ -148,7 +152,7 @@ func (s *Service) mint(ctx context.Context, t *trail, c crossed) (minted, error)
 	body := claims{
 		Issuer: s.opts.Settings.Issuer.String(), Subject: c.grant.Subject, Audience: c.grant.Resource.Audience.String(),
 		Expires: c.grant.Expires.Unix(), NotBefore: now.Unix(), IssuedAt: now.Unix(), ID: id,
-		ClientID: c.client.ID.String(), Scope: c.grant.Scopes.String(), Cnf: c.bound.proven, Claims: c.grant.Agent,
+		ClientID: c.client.ID.String(), Scope: c.grant.Scopes.String(), Cnf: c.bound.proven, Act: nestAct(c.grant.Act), Claims: c.grant.Agent,
 		Lineage: s.names.lineage(&c, id),
 	}
 	if body.Claims != nil {

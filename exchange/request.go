@@ -30,7 +30,6 @@ var (
 	ErrMissing         = fmt.Errorf("%w: a parameter is missing", ErrMalformed)
 	ErrGrantType       = errors.New("the grant type is not supported")
 	ErrTokenType       = fmt.Errorf("%w: a token type is not supported", ErrMalformed)
-	ErrActorToken      = fmt.Errorf("%w: an actor token is not supported", ErrMalformed)
 	ErrResource        = errors.New("a resource or audience is malformed")
 	ErrScopeSyntax     = errors.New("a scope is malformed")
 	ErrSeveralMethods  = fmt.Errorf("%w: more than one client authentication method", ErrMalformed)
@@ -81,6 +80,8 @@ type asked struct {
 
 	subjectToken     ident.RawToken
 	subjectType      ident.TokenType
+	actorToken       ident.RawToken // zero when nobody acts for the subject
+	actorType        ident.TokenType
 	requestedType    ident.TokenType
 	hasRequestedType bool
 	dpop             []string
@@ -177,15 +178,19 @@ func (a *asked) readExchange(p parameters) error {
 		return fmt.Errorf("%w: actor_token_type", ErrMissing)
 	case p.get("actor_token") == "" && p.get("actor_token_type") != "":
 		return fmt.Errorf("%w: actor_token_type without actor_token", ErrMalformed)
-	case p.get("actor_token") != "":
-		return ErrActorToken
-	case len(token) > maxCredential:
-		return fmt.Errorf("%w: subject_token is longer than %d bytes", ErrMalformed, maxCredential)
+	case len(token) > maxCredential || len(p.get("actor_token")) > maxCredential:
+		return fmt.Errorf("%w: a token is longer than %d bytes", ErrMalformed, maxCredential)
 	}
 	a.subjectToken = ident.NewRawToken(token)
 	var err error
 	if a.subjectType, err = ident.ParseTokenType(p.get("subject_token_type")); err != nil {
 		return fmt.Errorf("%w: subject_token_type", ErrTokenType)
+	}
+	if actor := p.get("actor_token"); actor != "" {
+		a.actorToken = ident.NewRawToken(actor)
+		if a.actorType, err = ident.ParseTokenType(p.get("actor_token_type")); err != nil {
+			return fmt.Errorf("%w: actor_token_type", ErrTokenType)
+		}
 	}
 	a.requestedType = ident.AccessToken
 	if want := p.get("requested_token_type"); want != "" {

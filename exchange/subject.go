@@ -31,11 +31,22 @@ var (
 	ErrForeignResource = errors.New("the token is addressed to somebody else")
 )
 
-// proven is a bound caller with a subject that its issuer vouches for. Only
-// prove makes one.
+// presented is a token that its issuer vouches for, in the role it came in.
+// Only verify makes one.
+type presented struct {
+	role     string // "subject" or "actor": the step in the record
+	declared ident.TokenType
+	peer     *trust.Peer // nil for this broker's own tokens
+	token    *federation.Token
+	party    trust.Party
+	id       string // the jti, or a digest when there is none
+}
+
+// proven is a bound caller with a subject that its issuer vouches for, and an
+// actor when there is one. Only prove makes one.
 type proven struct {
 	bound
-	peer    *trust.Peer // nil for this broker's own tokens, and without a subject
+	peer    *trust.Peer // the subject's; nil for our own tokens, and without a subject
 	subject trust.Party
 	token   *federation.Token // nil for client_credentials
 	// tokenID names the subject token: its jti, or its digest when it has none.
@@ -44,6 +55,7 @@ type proven struct {
 	parentID string
 	// idjag and namesClient are what a grant is and says.
 	idjag, namesClient bool
+	actor              *presented
 }
 
 // prove is step 4: the token names its issuer, the snapshot names the peer, and
@@ -54,37 +66,57 @@ func (s *Service) prove(ctx context.Context, t *trail, b bound) (proven, error) 
 	if b.grant == trust.GrantClientCredentials {
 		return p, nil
 	}
-	u, err := federation.Peek(b.subjectToken)
-	if err != nil {
-		return p, t.refused("subject", err)
-	}
 	find := s.issuer
 	if b.grant == trust.GrantJWTBearer {
 		find = s.grantIssuer
 	}
-	from, want, err := find(t, b, u, &p)
+	subject, err := s.verify(ctx, t, b, presented{role: "subject", declared: b.subjectType}, b.subjectToken, find)
 	if err != nil {
 		return p, err
 	}
-	if p.token, err = s.opts.Verifier.Verify(ctx, u, from, want); err != nil {
-		return p, t.refused("subject", err)
-	}
-	t.pass("subject", "signature", "a key of "+from.Name, p.token.KeyThumbprint())
-	if err := s.readSubject(t, &p); err != nil {
+	p.peer, p.subject, p.token, p.tokenID = subject.peer, subject.party, subject.token, subject.id
+	if err := s.readSubject(t, &p); err != nil || b.actorToken.IsZero() {
 		return p, err
 	}
-	return p, nil
+	p.actor, err = s.verify(ctx, t, b, presented{role: "actor", declared: b.actorType}, b.actorToken, s.issuer)
+	if err == nil {
+		t.actor(s.digests, p.actor)
+	}
+	return p, err
 }
 
-// issuer finds who should vouch for the token, and what is wanted of it.
-func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *proven) (federation.Peer, federation.Want, error) {
+// finder says who should vouch for a token, and what is wanted of it.
+type finder func(t *trail, b bound, u federation.Unverified, p *presented) (federation.Peer, federation.Want, error)
+
+// verify proves one token and reads what decisions are made on out of it.
+func (s *Service) verify(ctx context.Context, t *trail, b bound, p presented, raw ident.RawToken, find finder) (*presented, error) {
+	u, err := federation.Peek(raw)
+	if err != nil {
+		return nil, t.refused(p.role, err)
+	}
+	from, want, err := find(t, b, u, &p)
+	if err != nil {
+		return nil, err
+	}
+	if p.token, err = s.opts.Verifier.Verify(ctx, u, from, want); err != nil {
+		return nil, t.refused(p.role, err)
+	}
+	t.pass(p.role, "signature", "a key of "+from.Name, p.token.KeyThumbprint())
+	if p.id = p.token.ID(); p.id == "" {
+		p.id = digestOf(raw)
+	}
+	return &p, p.read(t, b)
+}
+
+// issuer finds who should vouch for a token that is exchanged.
+func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *presented) (federation.Peer, federation.Want, error) {
 	var none federation.Peer
-	want := federation.Want{Types: typesOf(b.subjectType)}
+	want := federation.Want{Types: typesOf(p.declared)}
 	own := s.opts.Settings.Issuer.String()
 	if u.Issuer() == own {
-		t.peer(trust.Self)
-		if b.subjectType == ident.IDToken {
-			return none, want, t.fail("subject", "subject_token_type", "an access token of ours", b.subjectType.Short(), ErrPeerTokenType)
+		t.peer(p.role, trust.Self)
+		if p.declared == ident.IDToken {
+			return none, want, t.fail(p.role, "token_type", "an access token of ours", p.declared.Short(), ErrPeerTokenType)
 		}
 		want.Types = []string{"at+jwt"}
 		want.Audiences, want.SharedAudience = s.ownAudiences(b), false
@@ -93,27 +125,27 @@ func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *proven) 
 	}
 	peer := b.snapshot.PeerByIssuer(u.Issuer())
 	if peer == nil {
-		return none, want, t.fail("subject", "iss", "a registered issuer", u.Issuer(), ErrIssuerUnknown)
+		return none, want, t.fail(p.role, "iss", "a registered issuer", u.Issuer(), ErrIssuerUnknown)
 	}
 	p.peer = peer
-	t.peer(peer.Name)
+	t.peer(p.role, peer.Name)
 	switch {
 	case !peer.Usable(t.now):
-		return none, want, t.fail("subject", "peer", "active and not expired", string(peer.Status), ErrIssuerUnusable)
+		return none, want, t.fail(p.role, "peer", "active and not expired", string(peer.Status), ErrIssuerUnusable)
 	case !slices.Contains(peer.Grants, b.grant):
-		return none, want, t.fail("subject", "peer", strings.Join(peer.Grants, ", "), b.grant, ErrPeerGrant)
-	case !slices.Contains(peer.TokenTypes, b.subjectType):
-		return none, want, t.fail("subject", "subject_token_type", "one the peer may present", b.subjectType.Short(), ErrPeerTokenType)
+		return none, want, t.fail(p.role, "peer", strings.Join(peer.Grants, ", "), b.grant, ErrPeerGrant)
+	case !slices.Contains(peer.TokenTypes, p.declared):
+		return none, want, t.fail(p.role, "token_type", "one the peer may present", p.declared.Short(), ErrPeerTokenType)
 	}
 	want.Audiences, want.SharedAudience = peer.Audiences, peer.Shared
-	if b.subjectType == ident.IDToken {
+	if p.declared == ident.IDToken {
 		known := b.client.KnownAs[peer.Name]
 		if known == "" {
-			return none, want, t.fail("subject", "known_as", "the client's identifier at "+peer.Name, "none", ErrNotKnownThere)
+			return none, want, t.fail(p.role, "known_as", "the client's identifier at "+peer.Name, "none", ErrNotKnownThere)
 		}
 		want.Audiences = []string{known}
 	}
-	t.pass("subject", "peer", "a registered issuer in use", peer.Name)
+	t.pass(p.role, "peer", "a registered issuer in use", peer.Name)
 	return verifiable(peer), want, nil
 }
 
@@ -178,69 +210,73 @@ func Fingerprints(s *trust.Snapshot) iter.Seq[string] {
 	}
 }
 
-// readSubject reads what decisions are made on out of a verified token.
+// readSubject reads what only the subject is asked for.
 func (s *Service) readSubject(t *trail, p *proven) error {
-	claims := p.token.Claims()
 	t.foreign(s.digests, p.token)
-	if err := p.checkKind(t, claims); err != nil {
-		return err
-	}
-	if err := p.checkBinding(t, claims); err != nil {
-		return err
-	}
-	issued, _ := p.token.IssuedAt()
-	p.subject = trust.Party{Issuer: p.token.Issuer(), Subject: p.token.Subject(), Claims: claims,
-		IssuedAt: issued, Expires: p.token.Expires()}
-	var err error
-	if p.subject.Scopes, err = carriedScopes(claims); err != nil {
-		return t.fail("subject", "scope", "text of RFC 6749 section 3.3", err.Error(), err)
-	}
-	names := aap.Options{}
-	if p.peer != nil && p.peer.AAPAlias {
-		names.Names = aap.NamesAlias
-	}
-	if p.subject.Agent, err = aap.Parse(claims, names); err != nil {
-		return t.fail("subject", "agent claims", "the agent profile", err.Error(), err)
-	}
-	if p.subject.Holder, err = holder(claims, p.token.Subject()); err != nil {
-		return t.fail("subject", "holder", "azp and client_id are texts", err.Error(), err)
-	}
-	if p.subjectType == ident.IDToken {
-		// It is addressed to the client, and was issued to it by that.
-		p.subject.Holder = p.client.KnownAs[p.peer.Name]
-	}
-	id := p.token.ID()
-	if id == "" {
-		id = digestOf(p.subjectToken)
-	}
-	p.tokenID, p.parentID = id, id
+	p.parentID = p.tokenID
 	if p.peer != nil && p.peer.Foreign {
-		p.parentID = s.digests.Digest("jti", p.token.Issuer()+" "+id)
+		p.parentID = s.digests.Digest("jti", p.token.Issuer()+" "+p.tokenID)
 	}
 	if p.peer != nil && p.peer.SingleUse {
-		t.useOnce(trust.NewOnce(trust.OnceSubject, p.token.Issuer(), id, p.token.Expires().Add(p.peer.Leeway)))
+		t.useOnce(trust.NewOnce(trust.OnceSubject, p.token.Issuer(), p.tokenID, p.token.Expires().Add(p.peer.Leeway)))
 	}
-	t.pass("subject", "claims", "read", "sub and holder")
 	if p.asked.grant == trust.GrantJWTBearer {
 		return s.readGrant(t, p)
 	}
 	return nil
 }
 
+// read takes what decisions are made on out of a verified token.
+func (p *presented) read(t *trail, b bound) error {
+	claims := p.token.Claims()
+	if err := p.checkKind(t, b, claims); err != nil {
+		return err
+	}
+	if err := p.checkBinding(t, b, claims); err != nil {
+		return err
+	}
+	issued, _ := p.token.IssuedAt()
+	p.party = trust.Party{Peer: p.peer, Issuer: p.token.Issuer(), Subject: p.token.Subject(), Claims: claims,
+		IssuedAt: issued, Expires: p.token.Expires()}
+	var err error
+	if p.party.Scopes, err = carriedScopes(claims); err != nil {
+		return t.fail(p.role, "scope", "text of RFC 6749 section 3.3", err.Error(), err)
+	}
+	names := aap.Options{}
+	if p.peer != nil && p.peer.AAPAlias {
+		names.Names = aap.NamesAlias
+	}
+	if p.party.Agent, err = aap.Parse(claims, names); err != nil {
+		return t.fail(p.role, "agent claims", "the agent profile", err.Error(), err)
+	}
+	if p.party.Act, err = readAct(claims, p.token.Issuer()); err != nil {
+		return t.fail(p.role, "act", fmt.Sprintf("at most %d actors, each with a sub", maxActors), err.Error(), err)
+	}
+	if p.party.Holder, err = holder(claims, p.token.Subject()); err != nil {
+		return t.fail(p.role, "holder", "azp and client_id are texts", err.Error(), err)
+	}
+	if p.declared == ident.IDToken {
+		// It is addressed to the client, and was issued to it by that.
+		p.party.Holder = b.client.KnownAs[p.peer.Name]
+	}
+	t.pass(p.role, "claims", "read", "sub and holder")
+	return nil
+}
+
 // checkKind tells access tokens and ID tokens apart (RFC 8725 section 3.11).
-func (p *proven) checkKind(t *trail, claims map[string]any) error {
+func (p *presented) checkKind(t *trail, b bound, claims map[string]any) error {
 	_, atHash := claims["at_hash"]
 	_, cHash := claims["c_hash"]
 	_, nonce := claims["nonce"]
 	_, events := claims["events"]
 	looksLikeID := atHash || cHash || nonce
-	if events || looksLikeID && p.subjectType != ident.IDToken {
-		return t.fail("subject", "kind", p.subjectType.Short(), "claims of another kind of token", ErrTokenKind)
+	if events || looksLikeID && p.declared != ident.IDToken {
+		return t.fail(p.role, "kind", p.declared.Short(), "claims of another kind of token", ErrTokenKind)
 	}
-	if p.subjectType == ident.IDToken {
+	if p.declared == ident.IDToken {
 		azp, has, err := wire.String(claims, "azp")
-		if err != nil || has && azp != p.client.KnownAs[p.peer.Name] {
-			return t.fail("subject", "azp", "the client's identifier at "+p.peer.Name, "another party", ErrForeignResource)
+		if err != nil || has && azp != b.client.KnownAs[p.peer.Name] {
+			return t.fail(p.role, "azp", "the client's identifier at "+p.peer.Name, "another party", ErrForeignResource)
 		}
 	}
 	return nil
@@ -248,13 +284,13 @@ func (p *proven) checkKind(t *trail, claims map[string]any) error {
 
 // checkBinding holds a bound token to its key: it never becomes a bearer token
 // by being exchanged.
-func (p *proven) checkBinding(t *trail, claims map[string]any) error {
+func (p *presented) checkBinding(t *trail, b bound, claims map[string]any) error {
 	cnf, err := proof.ParseConfirmation(claims)
 	if err != nil {
-		return t.fail("subject", "cnf", "jkt or x5t#S256", err.Error(), err)
+		return t.fail(p.role, "cnf", "jkt or x5t#S256", err.Error(), err)
 	}
-	if !cnf.IsZero() && !cnf.Satisfied(p.proven) {
-		return t.fail("subject", "cnf", "a proof with the token's key "+cnf.JKT, "key "+p.proven.JKT, ErrBinding)
+	if !cnf.IsZero() && !cnf.Satisfied(b.proven) {
+		return t.fail(p.role, "cnf", "a proof with the token's key "+cnf.JKT, "key "+b.proven.JKT, ErrBinding)
 	}
 	return nil
 }

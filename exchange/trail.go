@@ -128,7 +128,21 @@ func (t *trail) client(c *trust.Client) {
 	}
 }
 
-func (t *trail) peer(name string) { t.record.Peer = name }
+func (t *trail) peer(role, name string) {
+	if role == "subject" {
+		t.record.Peer = name
+	} else {
+		t.record.ActorPeer = name
+	}
+}
+
+// actor keeps a digest of who wants to act. Only an actor that the registry
+// knows is named.
+func (t *trail) actor(d traceid.Digester, p *presented) {
+	if t.record.Foreign != nil {
+		t.record.Foreign["actor"] = d.Digest("sub", p.party.Subject)
+	}
+}
 
 func (t *trail) useOnce(o trust.Once) { t.once = append(t.once, o) }
 
@@ -136,6 +150,9 @@ func (t *trail) decided(g trust.Grant, checks []audit.Check) {
 	t.record.Checks = append(t.record.Checks, checks...)
 	if g.Mapping != nil {
 		t.record.Mapping = g.Mapping.Name
+	}
+	if len(g.Act) > 0 && t.record.Foreign["actor"] != "" {
+		t.record.Actor = g.Act[0].Subject
 	}
 	if g.Policy != nil {
 		t.record.Policy = g.Policy.Name

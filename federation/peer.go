@@ -26,8 +26,9 @@ const (
 type Peer struct {
 	// Name labels errors, health and metrics. It is a registered name.
 	Name string
-	// Fingerprint identifies the content of all fields below, for all time: key
-	// sets are cached by it. Two peers with one Fingerprint are the same peer.
+	// Fingerprint identifies what the peer's keys are found by, for all time: its
+	// name, issuer, discovery, key set, URI and hosts. Key sets are cached by it,
+	// so a change to anything else keeps them.
 	Fingerprint string
 	// Issuer is compared with iss byte for byte. It is required.
 	Issuer string

@@ -94,7 +94,7 @@ func (k *checker) refers(n *notes, path string, kind Kind, name string) bool {
 }
 
 func (k *checker) peer(s PeerSpec, n *notes) {
-	k.compiler.peer(s, "", n)
+	k.compiler.peer(s, n)
 	if first, dup := k.issuers[s.Issuer]; dup && s.Issuer != "" {
 		n.add("issuer", "is registered already, for peer %s", first)
 	}
@@ -112,7 +112,7 @@ func (k *checker) resource(s ResourceSpec, n *notes) {
 }
 
 func (k *checker) client(s ClientSpec, n *notes) {
-	k.clients[s.ID] = k.compiler.client(s, "", n)
+	k.clients[s.ID] = k.compiler.client(s, n)
 	for _, name := range slices.Sorted(maps.Keys(s.KnownAs)) {
 		k.refers(n, "known_as."+name, KindPeer, name)
 	}

@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -20,6 +21,7 @@ const (
 	defaultMaxTokenAge = time.Hour
 	defaultLeeway      = 30 * time.Second
 	maxLeeway          = 5 * time.Minute
+	maxTokenAge        = 24 * time.Hour
 	defaultMaxDepth    = 1
 	maxDepth           = 10
 	// grantLife is how long a grant for another domain may wait to be redeemed.
@@ -274,4 +276,10 @@ func jsonNumbers(m map[string]any) (map[string]any, error) {
 	dec.UseNumber()
 	var out map[string]any
 	return out, dec.Decode(&out)
+}
+
+// fingerprint identifies what keys are found by. Parts always have a JSON form.
+func fingerprint(parts ...any) string {
+	text, _ := json.Marshal(parts)
+	return fmt.Sprintf("%x", sha256.Sum256(text))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/comity-auth/comity/trust/ident"
 )
 
-func (c *Compiler) client(s ClientSpec, fingerprint string, n *notes) *Client {
-	cl := &Client{Fingerprint: fingerprint, JWKSURI: s.JWKSURI, Grants: s.Grants, Operator: s.Operator, Agent: s.Agent,
+func (c *Compiler) client(s ClientSpec, n *notes) *Client {
+	cl := &Client{Fingerprint: fingerprint(s.ID, s.JWKS, s.JWKSURI), JWKSURI: s.JWKSURI, Grants: s.Grants, Operator: s.Operator, Agent: s.Agent,
 		KnownAs: s.KnownAs, Expires: s.Expires.Time}
 	var err error
 	cl.ID, err = ident.ParseClientID(s.ID)

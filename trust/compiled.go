@@ -49,7 +49,7 @@ const Self = "self"
 // Peer is a compiled peer. Peers are shared between snapshots and never change.
 type Peer struct {
 	Name        string
-	Fingerprint string // identifies the content, for all time
+	Fingerprint string // identifies what its keys are found by, for all time
 	Domain      ident.Domain
 	Issuer      ident.Issuer
 	Discovery   string
@@ -141,6 +141,7 @@ type Mapping struct {
 	TTL          time.Duration
 	MaxDepth     int
 	Proof        Proof
+	Actors       []Actor
 	Keep         map[string]bool
 	Shadow       bool
 	Status       Status
@@ -182,6 +183,7 @@ type Policy struct {
 type Snapshot struct {
 	revision    Revision
 	revocations uint64
+	revoked     revocations
 	settings    Settings
 
 	objects   shards[Key, compiled]

@@ -56,7 +56,16 @@ func (c *Compiler) mapping(s MappingSpec, n *notes) *Mapping {
 	if s.Proof != "" {
 		m.Proof = n.proof("proof", s.Proof)
 	}
-	n.later("actors", len(s.Actors) > 0)
+	for i, a := range s.Actors {
+		at := fmt.Sprintf("actors[%d]", i)
+		if a.Issuer == "" || len(a.Issuer) > 512 {
+			n.add(at+".issuer", "want an issuer")
+		}
+		if a.Subject == "" || len(a.Subject) > 255 {
+			n.add(at+".subject", "want a subject of 1 to 255 bytes")
+		}
+		m.Actors = append(m.Actors, Actor(a))
+	}
 	if s.Boundary != nil {
 		for i, name := range s.Boundary.Keep {
 			if !slices.Contains(aap.Keepable(), name) {

@@ -12,8 +12,8 @@ import (
 	"github.com/comity-auth/comity/trust/ident"
 )
 
-func (c *Compiler) peer(s PeerSpec, fingerprint string, n *notes) *Peer {
-	p := &Peer{Name: s.Name, Fingerprint: fingerprint, JWKSURI: s.JWKSURI, JWKSHosts: s.JWKSHosts, Audiences: s.Audiences,
+func (c *Compiler) peer(s PeerSpec, n *notes) *Peer {
+	p := &Peer{Name: s.Name, Fingerprint: fingerprint(s.Name, s.Issuer, s.Discovery, s.JWKSURI, s.JWKS, s.JWKSHosts), JWKSURI: s.JWKSURI, JWKSHosts: s.JWKSHosts, Audiences: s.Audiences,
 		Shared: s.SharedAudience, Pins: s.Pins, SingleUse: s.SingleUse, Expires: s.Expires.Time,
 		MaxAge: time.Duration(s.MaxTokenAge), Leeway: time.Duration(s.Leeway)}
 	var err error
@@ -128,7 +128,7 @@ func (c *Compiler) peerTimes(s PeerSpec, p *Peer, n *notes) {
 	if s.MaxTokenAge == 0 {
 		p.MaxAge = defaultMaxTokenAge
 	}
-	if p.MaxAge > 24*time.Hour {
+	if p.MaxAge > maxTokenAge {
 		n.add("max_token_age", "is at most 24h")
 	}
 	if s.Expires.IsZero() {

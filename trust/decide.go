@@ -35,7 +35,10 @@ var (
 
 // Party is a verified subject or actor.
 type Party struct {
+	Peer            *Peer // who vouches for it; nil stands for this broker
 	Issuer, Subject string
+	// Act are who acted for it so far, the current actor first.
+	Act []Actor
 	// Holder is who the token was issued to: azp, else client_id, else sub.
 	Holder string
 	// Claims are all the token's claims; they are read and never changed.
@@ -111,6 +114,8 @@ type Grant struct {
 	// Crosses is true.
 	Agent   *aap.Claims
 	Expires time.Time
+	// Act are who acts for the subject, the current actor first.
+	Act []Actor
 	// Crosses says that the subject comes from another trust domain, Leaves
 	// that what is issued is for another domain's broker.
 	Crosses, Leaves bool
@@ -191,7 +196,7 @@ func (d *decision) exchange(g *Grant) (err error) {
 	if err := d.presenter(g.Mapping); err != nil {
 		return err
 	}
-	if err := d.actor(); err != nil {
+	if err := d.actor(g); err != nil {
 		return err
 	}
 	if err := d.proof(g.Mapping.Proof, g.Crosses); err != nil {
@@ -355,14 +360,6 @@ func (d *decision) presenter(m *Mapping) error {
 	return nil
 }
 
-// actor refuses an actor, since no mapping can name one yet.
-func (d *decision) actor() error {
-	if d.ask.Actor != nil {
-		return d.fail(ErrPresenter, "actor", "none", "one that no mapping lets act")
-	}
-	return nil
-}
-
 func quoteOr(s, none string) string {
 	if s == "" {
 		return none
@@ -496,6 +493,9 @@ func (d *decision) derive(g *Grant, capabilities []aap.Capability) (*aap.Claims,
 		return nil, err
 	}
 	holder := g.Resource.Client
+	if d.ask.Actor != nil {
+		holder = d.ask.Actor.Subject
+	}
 	if holder == "" {
 		holder = d.ask.Client.ID.String()
 	}
@@ -509,6 +509,12 @@ func (d *decision) derive(g *Grant, capabilities []aap.Capability) (*aap.Claims,
 	})
 	if err != nil {
 		return nil, d.fail(ErrDepth, "delegation", fmt.Sprintf("depth of at most %d", g.Mapping.MaxDepth), err.Error())
+	}
+	if r := child.Delegation.PrivilegeReduction; r != nil && g.Crosses {
+		// What was not granted has a name in the other domain's vocabulary only.
+		kept := *r
+		kept.CapabilitiesRemoved = []aap.Action{}
+		child.Delegation.PrivilegeReduction = &kept
 	}
 	d.pass("delegation", fmt.Sprintf("depth of at most %d", g.Mapping.MaxDepth), fmt.Sprint(child.Delegation.Depth))
 	return child, nil

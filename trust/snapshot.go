@@ -107,13 +107,12 @@ func (c *Compiler) compileObject(o Object) compiled {
 	// The body is kept by the store; what the snapshot needs of it is compiled.
 	entry.object.Body = nil
 	var n notes
-	fingerprint := fmt.Sprintf("%x", o.Hash)
 	var err error
 	switch o.Kind {
 	case KindPeer:
 		var s PeerSpec
 		if err = strictJSON(o.Body, &s); err == nil {
-			entry.peer = c.peer(s, fingerprint, &n)
+			entry.peer = c.peer(s, &n)
 		}
 	case KindResource:
 		var s ResourceSpec
@@ -123,7 +122,7 @@ func (c *Compiler) compileObject(o Object) compiled {
 	case KindClient:
 		var s ClientSpec
 		if err = strictJSON(o.Body, &s); err == nil {
-			entry.client = c.client(s, fingerprint, &n)
+			entry.client = c.client(s, &n)
 		}
 	case KindMapping:
 		var s MappingSpec

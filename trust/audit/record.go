@@ -71,6 +71,9 @@ type Record struct {
 	Policy   string `json:"policy,omitempty"`
 	Agent    string `json:"agent,omitempty"`
 	Target   string `json:"target,omitempty"`
+	// Actor acts for the subject, and ActorPeer vouches for it.
+	Actor     string `json:"actor,omitempty"`
+	ActorPeer string `json:"actor_peer,omitempty"`
 
 	// Foreign holds keyed digests of the other domain's identifiers, by kind:
 	// "jti", "trace", "txn", "sid", "task", "sub". Joining them with the
@@ -100,7 +103,7 @@ func (r *Record) Encode() ([]byte, error) {
 	c := *r
 	c.At = c.At.UTC()
 	for _, s := range []*string{&c.Reason, &c.Error, &c.Detail, &c.Client, &c.Operator, &c.Peer, &c.Mapping,
-		&c.Policy, &c.Agent, &c.Target, &c.Address, &c.UserAgent} {
+		&c.Policy, &c.Agent, &c.Target, &c.Actor, &c.ActorPeer, &c.Address, &c.UserAgent} {
 		*s = clip(*s)
 	}
 	if len(c.Checks) > maxChecks {
