@@ -4,6 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +33,11 @@ SIGTERM drains and stops it, SIGHUP reloads trust file, keys and certificates.`,
 		loaded, err := flags.load(cmd, a.env)
 		if err != nil {
 			return err
+		}
+		if !slices.ContainsFunc(a.env, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+			// The heap is small and garbage is most of it: collecting half as
+			// often costs a few megabytes and saves a tenth of the processor.
+			debug.SetGCPercent(200)
 		}
 		return serve(cmd.Context(), loaded.Config, newLogger(cmd.ErrOrStderr(), loaded.Log))
 	}

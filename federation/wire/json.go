@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -47,6 +48,9 @@ func ParseObject(b []byte, lim Limits) (map[string]any, error) {
 	return parseObject(string(b), lim)
 }
 
+// rooms keeps most documents from allocating a stack.
+var rooms = sync.Pool{New: func() any { return new([32]member) }}
+
 // parseObject is ParseObject for text that is already a string.
 func parseObject(s string, lim Limits) (map[string]any, error) {
 	if len(s) > lim.MaxBytes {
@@ -55,7 +59,11 @@ func parseObject(s string, lim Limits) (map[string]any, error) {
 	if !utf8.ValidString(s) {
 		return nil, fmt.Errorf("%w: the text is not UTF-8", ErrSyntax)
 	}
-	var room [32]member // keeps most documents from allocating a stack
+	room := rooms.Get().(*[32]member)
+	defer func() {
+		clear(room[:]) // nothing of one document is kept for the next
+		rooms.Put(room)
+	}()
 	p := parser{s: s, lim: lim, stack: room[:0]}
 	p.space()
 	if !p.at('{') {
