@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/comity-auth/comity/trust/sqlite"
 )
 
 func TestMigrate(t *testing.T) {
@@ -31,5 +34,5 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("schema = %+v", s)
 		}
 	}
-	run("--status").want(t, 0, "sqlite: schema version 1, this binary is for version 1\n", "")
+	run("--status").want(t, 0, fmt.Sprintf("sqlite: schema version %[1]d, this binary is for version %[1]d\n", sqlite.SchemaVersion), "")
 }
