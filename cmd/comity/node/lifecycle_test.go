@@ -90,7 +90,7 @@ func TestDrainUnderLoad(t *testing.T) {
 func (s *site) untilTold(first func()) error {
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
-	for {
+	for began := time.Now(); ; {
 		res, err := s.exchange(context.Background(), client)
 		if first != nil {
 			first()
@@ -98,6 +98,9 @@ func (s *site) untilTold(first func()) error {
 		}
 		if err != nil || res.Close {
 			return err
+		}
+		if time.Since(began) > patience {
+			return errors.New("nobody asked to close the connection")
 		}
 	}
 }
