@@ -111,14 +111,15 @@ func readBasic(header string) credential {
 	return c
 }
 
-// claimed is who the caller says it is, proved or not.
-func (c credential) claimed() string {
+// claimed is which registered client the caller says it is, proved or not. What
+// names nobody is not repeated: it may be a secret in the wrong place.
+func (c credential) claimed(s *trust.Snapshot) string {
 	id := c.id
 	if u, err := federation.Peek(c.assertion); id == "" && err == nil {
 		id = u.Issuer()
 	}
-	if _, err := ident.ParseClientID(id); err != nil {
-		return "nobody that could be registered"
+	if s.Client(id) == nil {
+		return "nobody who is registered"
 	}
 	return id
 }
@@ -143,7 +144,7 @@ func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot 
 		if !errors.Is(err, federation.ErrUnavailable) { // a client without its keys has not failed
 			s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
 		}
-		t.note("client", "claimed", a.credential.claimed())
+		t.note("client", "claimed", a.credential.claimed(snapshot))
 		return caller{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
 	}
 	t.client(client)

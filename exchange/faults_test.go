@@ -115,6 +115,7 @@ func elsewhere() map[string]string {
 		"trust.ErrConflict":   "is for changes of the registry",
 		"trust.ErrNotFound":   "is for reading records",
 		"trust.ErrSchema":     "refuses the start",
+		"trust.ErrRevocation": "is for making revocations",
 		"proof.ErrKey":        "is for making proofs, not for checking them",
 		"aap.ErrDepth":        "is for Derive, whose errors Decide turns into trust.ErrDepth",
 		"aap.ErrNotIssuable":  "is for CheckIssuable, whose errors mint turns into ErrUnissuable",
