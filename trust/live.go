@@ -20,7 +20,7 @@ var ErrStale = fmt.Errorf("%w: the registry was last seen too long ago", ErrUnav
 type LiveOptions struct {
 	MaxStale time.Duration // default 60 s
 	Poll     time.Duration // default 1 s
-	Timeout  time.Duration // of one load; default 5 s
+	Timeout  time.Duration // of one question to the source; default 5 s
 	Logger   *slog.Logger
 	Now      func() time.Time
 	// OnChange is called with each new snapshot, in order, when set.
@@ -143,27 +143,43 @@ func (l *Live) reached(f Fence) bool {
 
 // refresh needs mu.
 func (l *Live) refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.opts.Timeout)
-	defer cancel()
 	asked := l.opts.Now()
 	prev := l.current.Load()
-	var since Revision
-	if prev != nil {
-		since = prev.revision
-	}
-	st, err := l.source.Load(ctx, since)
+	next, err := l.load(ctx, prev)
 	if err != nil {
-		return fmt.Errorf("load the registry: %w", err)
+		return err
 	}
-	if prev == nil || st.Revision != prev.revision || st.Revocations != prev.revocations {
-		next, err := l.compiler.Compile(prev, st)
-		if err != nil {
-			return fmt.Errorf("compile the registry: %w", err)
-		}
+	if next != prev {
 		l.publish(ctx, prev, next)
 	}
 	l.contact.Store(&asked)
 	return nil
+}
+
+// load gives what follows a snapshot, which is itself while nothing changed.
+func (l *Live) load(ctx context.Context, prev *Snapshot) (*Snapshot, error) {
+	st, err := l.ask(ctx, prev)
+	if err != nil {
+		return nil, fmt.Errorf("load the registry: %w", err)
+	}
+	if prev != nil && st.Revision == prev.revision && st.Revocations == prev.revocations && !prev.revoked.due(l.opts.Now()) {
+		return prev, nil
+	}
+	next, err := l.compiler.Compile(prev, st)
+	if err != nil {
+		return nil, fmt.Errorf("compile the registry: %w", err)
+	}
+	return next, l.followRevocations(ctx, prev, next, st.Revocations)
+}
+
+func (l *Live) ask(ctx context.Context, prev *Snapshot) (State, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.opts.Timeout)
+	defer cancel()
+	var since Revision
+	if prev != nil {
+		since = prev.revision
+	}
+	return l.source.Load(ctx, since)
 }
 
 func (l *Live) publish(ctx context.Context, prev, next *Snapshot) {
@@ -206,6 +222,25 @@ func (l *Live) Await(ctx context.Context, f Fence) error {
 		case <-next:
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrUnavailable, errors.New("the registry did not catch up in time"))
+		}
+	}
+}
+
+// Wait waits until the snapshot is at least as new as the fence, without
+// asking the source: for who can wait for the next poll. Its error is the
+// context's.
+func (l *Live) Wait(ctx context.Context, f Fence) error {
+	for {
+		l.wait.Lock()
+		next := l.wait.next
+		l.wait.Unlock()
+		if l.reached(f) {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

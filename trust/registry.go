@@ -82,8 +82,13 @@ type Source interface {
 	// is 0 or no longer known. An unchanged registry gives a state whose
 	// Revision equals since. Its success is proof of contact with the store.
 	Load(ctx context.Context, since Revision) (State, error)
-	// Changed receives a value some time after the registry changed. It may
-	// receive spurious values and may miss changes; who relies on it polls too.
+	// Revocations returns up to limit revocations after a sequence number, in
+	// order, without those that were forgotten, and the newest number there is.
+	// Fewer than limit are all.
+	Revocations(ctx context.Context, after uint64, limit int) (list []Revocation, head uint64, err error)
+	// Changed receives a value some time after the registry or its revocations
+	// changed. It may receive spurious values and may miss changes; who relies
+	// on it polls too.
 	Changed() <-chan struct{}
 }
 
@@ -188,6 +193,12 @@ type Store interface {
 	// Apply makes one change durable and returns the new revision. It wraps
 	// ErrConflict when the registry is not at c.Base.
 	Apply(ctx context.Context, c Change) (Revision, error)
+	// Revoke makes revocations durable as one, numbers them, and returns the
+	// newest number. It excludes changes and the ledger's transactions as Apply
+	// does, so that no token is committed afterwards on a decision that did not
+	// know of them. One record of it all stands in an audit chain of the
+	// revocations' own. It wraps ErrRevocation when CheckRevocations does.
+	Revoke(ctx context.Context, list []Revocation) (head uint64, err error)
 	// Applied tells which trust file was applied last.
 	Applied(ctx context.Context) (Applied, error)
 
@@ -205,8 +216,8 @@ type Store interface {
 	// keys there are then. When two processes race, one wins and both see its keys.
 	InitKeys(ctx context.Context, keys []KeyRecord) ([]KeyRecord, error)
 
-	// Expire deletes one-time identifiers that expired before now and returns
-	// how many there were.
+	// Expire deletes one-time identifiers and revocations that expired before
+	// now and returns how many there were.
 	Expire(ctx context.Context, now time.Time) (int64, error)
 	// Ping reports whether the store answers.
 	Ping(ctx context.Context) error

@@ -27,6 +27,12 @@ func (s *Store) signal() {
 	}
 }
 
+// moved reports whether the store holds something that changed was not told of.
+func (s *Store) moved(head trust.Fence) bool {
+	changed := s.seen.Swap(uint64(head.Revision)) != uint64(head.Revision)
+	return s.revoked.Swap(head.Revocations) != head.Revocations || changed
+}
+
 // poll looks for changes that no notification told of.
 func (s *Store) poll(ctx context.Context) {
 	tick := time.NewTicker(s.opts.Poll)
@@ -43,7 +49,7 @@ func (s *Store) poll(ctx context.Context) {
 			return
 		case err != nil:
 			s.opts.Logger.WarnContext(ctx, "registry_poll_failed", "error", err)
-		case s.seen.Swap(uint64(head.Revision)) != uint64(head.Revision):
+		case s.moved(head):
 			s.signal()
 		}
 	}

@@ -128,16 +128,28 @@ DELETE FROM @once WHERE ctid = ANY(ARRAY(SELECT ctid FROM @once WHERE expires < 
 // before.
 func (s *Store) Expire(ctx context.Context, now time.Time) (int64, error) {
 	var total int64
+	for _, statement := range []string{deleteExpired, deleteForgotten} {
+		n, err := s.expire(ctx, statement, now)
+		total += n
+		if err != nil {
+			return total, wrap("expire", err)
+		}
+	}
+	return total, nil
+}
+
+func (s *Store) expire(ctx context.Context, statement string, now time.Time) (int64, error) {
+	var total int64
 	for {
 		var n int64
 		err := s.use(ctx, func(ctx context.Context, conn *pgxpool.Conn) error {
-			tag, err := conn.Exec(ctx, s.sql(deleteExpired), now, expireChunk)
+			tag, err := conn.Exec(ctx, s.sql(statement), now, expireChunk)
 			n = tag.RowsAffected()
 			return err
 		})
 		total += n
 		if err != nil || n < expireChunk {
-			return total, wrap("expire", err)
+			return total, err
 		}
 	}
 }

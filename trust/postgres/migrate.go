@@ -23,7 +23,7 @@ var migrations embed.FS
 
 // SchemaVersion is the version of the schema that this binary was made for:
 // the number of its newest migration.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // versions is the table in which migrations that have run are noted.
 const versions = "schema_migrations"

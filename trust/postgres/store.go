@@ -68,7 +68,9 @@ type Store struct {
 	pool  *pgxpool.Pool
 
 	changed chan struct{}
-	seen    atomic.Uint64 // the newest revision that changed was told of
+	// The newest revision and revocation that changed was told of.
+	seen, revoked atomic.Uint64
+
 	stop    context.CancelFunc
 	feed    sync.WaitGroup
 	closing sync.Once
@@ -111,6 +113,7 @@ func (s *Store) first(ctx context.Context) error {
 	var fence trust.Fence
 	err := s.pool.QueryRow(ctx, s.sql(selectFence)).Scan(&fence.Revision, &fence.Revocations)
 	s.seen.Store(uint64(fence.Revision))
+	s.revoked.Store(fence.Revocations)
 	return err
 }
 
@@ -144,7 +147,7 @@ func wrap(doing string, err error) error {
 }
 
 func fault(err error) error {
-	for _, known := range []error{trust.ErrConflict, trust.ErrNotFound, trust.ErrSchema, trust.ErrUnavailable} {
+	for _, known := range []error{trust.ErrConflict, trust.ErrNotFound, trust.ErrSchema, trust.ErrRevocation, trust.ErrUnavailable} {
 		if errors.Is(err, known) {
 			return err
 		}

@@ -113,7 +113,12 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (int64, error) {
 	var total int64
 	for after := []byte{}; ; {
 		last, err := s.lastExpired(ctx, now, after)
-		if err != nil || last == nil {
+		if err == nil && last == nil {
+			var n int64
+			n, err = s.forget(ctx, now)
+			return total + n, wrap("expire", err)
+		}
+		if err != nil {
 			return total, wrap("expire", err)
 		}
 		err = s.writer.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {

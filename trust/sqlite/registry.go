@@ -199,6 +199,12 @@ func (s *Store) signal() {
 	}
 }
 
+// moved reports whether the store holds something that changed was not told of.
+func (s *Store) moved(head trust.Fence) bool {
+	changed := s.seen.Swap(uint64(head.Revision)) != uint64(head.Revision)
+	return s.revoked.Swap(head.Revocations) != head.Revocations || changed
+}
+
 // poll looks for changes that other processes made.
 func (s *Store) poll(ctx context.Context) {
 	tick := time.NewTicker(s.opts.Poll)
@@ -215,7 +221,7 @@ func (s *Store) poll(ctx context.Context) {
 			return
 		case err != nil:
 			s.opts.Logger.WarnContext(ctx, "registry_poll_failed", "error", err)
-		case s.seen.Swap(uint64(head.Revision)) != uint64(head.Revision):
+		case s.moved(head):
 			s.signal()
 		}
 	}

@@ -51,7 +51,9 @@ type Store struct {
 	writer *writer
 
 	changed chan struct{}
-	seen    atomic.Uint64 // the newest revision that changed was told of
+	// The newest revision and revocation that changed was told of.
+	seen, revoked atomic.Uint64
+
 	stop    context.CancelFunc
 	polling sync.WaitGroup
 	closing sync.Once
@@ -91,6 +93,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 		return err
 	}
 	s.seen.Store(uint64(head.Revision))
+	s.revoked.Store(head.Revocations)
 	return nil
 }
 
@@ -132,7 +135,7 @@ func wrap(doing string, err error) error {
 }
 
 func fault(err error) error {
-	for _, known := range []error{trust.ErrConflict, trust.ErrNotFound, trust.ErrSchema, trust.ErrUnavailable} {
+	for _, known := range []error{trust.ErrConflict, trust.ErrNotFound, trust.ErrSchema, trust.ErrRevocation, trust.ErrUnavailable} {
 		if errors.Is(err, known) {
 			return err
 		}

@@ -50,6 +50,7 @@ func Run(t *testing.T, b Backend) {
 		{"registry", s.registryTests()},
 		{"feed", s.feedTests()},
 		{"ledger", s.ledgerTests()},
+		{"revocations", s.revocationTests()},
 		{"records", s.recordTests()},
 		{"keys", s.keyTests()},
 		{"life", s.lifeTests()},
