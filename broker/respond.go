@@ -29,6 +29,9 @@ type errorBody struct {
 
 func (h *handler) result(w http.ResponseWriter, r *exchange.Result) {
 	w.Header().Set("Comity-Decision", r.DecisionID)
+	if r.Nonce != "" {
+		w.Header().Set("DPoP-Nonce", r.Nonce)
+	}
 	h.write(w, http.StatusOK, tokenBody{r.AccessToken.Reveal(), r.IssuedTokenType.String(), r.TokenType, r.ExpiresIn, r.Scope})
 }
 
@@ -48,6 +51,9 @@ func (h *handler) fault(w http.ResponseWriter, f *exchange.Fault, byHeader bool)
 	}
 	if f.Code == exchange.InvalidClient && byHeader {
 		w.Header().Set("WWW-Authenticate", `Basic realm="token endpoint", charset="UTF-8"`)
+	}
+	if f.Nonce != "" {
+		w.Header().Set("DPoP-Nonce", f.Nonce)
 	}
 	if f.DecisionID != "" {
 		w.Header().Set("Comity-Decision", f.DecisionID)

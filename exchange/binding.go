@@ -26,8 +26,12 @@ func (s *Service) bind(t *trail, c caller) (bound, error) {
 		t.note("binding", "dpop", "none was sent")
 		return b, nil
 	}
-	p, err := proof.Parse(c.dpop, proof.Want{Method: "POST", URLs: []string{s.opts.Endpoint}, Now: t.now, Window: proof.Window,
-		Algorithms: proofAlgorithms, NoAccessToken: true})
+	want := proof.Want{Method: "POST", URLs: []string{s.opts.Endpoint}, Now: t.now, Window: proof.Window,
+		Algorithms: proofAlgorithms, NoAccessToken: true}
+	if s.nonces.on() {
+		want.Nonce = func(nonce string) bool { return s.nonces.valid(t.now, nonce) }
+	}
+	p, err := proof.Parse(c.dpop, want)
 	if err != nil {
 		return b, t.fail("binding", "dpop", "one valid proof for this endpoint", err.Error(), fmt.Errorf("dpop: %w", err))
 	}

@@ -59,6 +59,9 @@ type Options struct {
 	Ledger   Ledger
 
 	Limits Limits
+	// Nonces makes DPoP proofs carry a nonce of the token endpoint (RFC 9449
+	// section 8).
+	Nonces bool
 	Now    func() time.Time
 	// Observe sees every decision once it is final, when set, with its decision
 	// id if it was recorded. It must not keep the record.
@@ -88,7 +91,9 @@ type Service struct {
 	failures *quota.Limiter
 	records  *quota.Limiter
 	decoy    federation.Peer
+	nonces   nonces
 	underWay atomic.Int64 // requests that may bring an entry to the ledger soon
+	signedBy atomic.Pointer[string]
 }
 
 // New prepares a service.
@@ -114,8 +119,12 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("exchange: %w", err)
 	}
+	var own nonces
+	if o.Nonces {
+		own.key = o.Signer.Derive("dpop-nonce", 32)
+	}
 	return &Service{
-		opts: o, ids: ids, digests: digests, decoy: decoy,
+		opts: o, nonces: own, ids: ids, digests: digests, decoy: decoy,
 		names:    newNamer(o.Signer.Derive(keys.LabelPseudonym, 32), o.Signer.Derive(keys.LabelHandle, 32), o.Settings.Domain),
 		global:   quota.NewLimiter(quota.Options{MaxKeys: 1, Now: o.Now}),
 		clients:  quota.NewLimiter(quota.Options{MaxKeys: 1 << 18, Now: o.Now}),
@@ -144,8 +153,14 @@ func (s *Service) Exchange(ctx context.Context, req Request) (*Result, error) {
 	}
 	if err != nil {
 		fault := s.refuse(ctx, t, err)
+		if fault.Code == UseDPoPNonce {
+			fault.Nonce = s.nonces.current(t.now)
+		}
 		s.observe(ctx, t, began)
 		return nil, fault
+	}
+	if s.nonces.on() {
+		result.Nonce = s.nonces.current(t.now)
 	}
 	s.observe(ctx, t, began)
 	return result, nil

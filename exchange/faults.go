@@ -23,6 +23,7 @@ const (
 	InvalidTarget        = "invalid_target"
 	InvalidScope         = "invalid_scope"
 	InvalidDPoPProof     = "invalid_dpop_proof"
+	UseDPoPNonce         = "use_dpop_nonce"
 	Unavailable          = "temporarily_unavailable"
 	TooManyRequests      = "too_many_requests" // sent as temporarily_unavailable with status 429
 	ServerError          = "server_error"
@@ -37,6 +38,8 @@ type Fault struct {
 	RetryAfter time.Duration
 	// DecisionID names the record; empty when the refusal was not recorded.
 	DecisionID string
+	// Nonce is the one to make the next proof with; empty when none is asked for.
+	Nonce string
 
 	reason  string
 	outcome audit.Outcome
@@ -114,6 +117,7 @@ var meanings = []meaning{
 	{trust.ErrActor, "actor", InvalidRequest, "The actor_token is not acceptable."},
 	{ErrMalformed, "malformed", InvalidRequest, sayRequest},
 
+	{proof.ErrNonce, "proof_nonce", UseDPoPNonce, "The DPoP proof needs the nonce of the DPoP-Nonce header."},
 	{proof.ErrProof, "proof_invalid", InvalidDPoPProof, sayProof},
 	{trust.ErrProof, "proof_missing", InvalidDPoPProof, sayProof},
 
@@ -131,6 +135,7 @@ var meanings = []meaning{
 	{proof.ErrConfirmation, "confirmation", InvalidRequest, saySubject},
 	{ErrClaimForm, "claim_form", InvalidRequest, saySubject},
 	{ErrSingleUse, "replayed", InvalidRequest, saySubject},
+	{ErrRevoked, "revoked", InvalidRequest, saySubject},
 	{federation.ErrMalformed, "token_malformed", InvalidRequest, saySubject},
 	{federation.ErrType, "token_kind", InvalidRequest, saySubject},
 	{federation.ErrAlgorithm, "algorithm", InvalidRequest, saySubject},

@@ -198,7 +198,7 @@ func TestPublicSentences(t *testing.T) {
 	sentence := regexp.MustCompile(`^[A-Z][\x20\x21\x23-\x5b\x5d-\x7e]{5,118}\.$`)
 	reason := regexp.MustCompile(`^[a-z][a-z_]{2,40}$`)
 	codes := []string{exchange.InvalidRequest, exchange.InvalidClient, exchange.UnauthorizedClient, exchange.UnsupportedGrantType,
-		exchange.InvalidTarget, exchange.InvalidScope, exchange.InvalidDPoPProof, exchange.Unavailable, exchange.TooManyRequests, exchange.ServerError, "invalid_grant"}
+		exchange.InvalidTarget, exchange.InvalidScope, exchange.InvalidDPoPProof, exchange.Unavailable, exchange.TooManyRequests, exchange.ServerError, exchange.UseDPoPNonce, "invalid_grant"}
 	byCode := map[string]string{}
 	for _, m := range append(exchange.Meanings(), exchange.MeaningOf(errors.New("c4nary"))) {
 		if !sentence.MatchString(m.Public) || !reason.MatchString(m.Reason) || !slices.Contains(codes, m.Code) {

@@ -155,6 +155,9 @@ func (s *Service) mint(ctx context.Context, t *trail, c crossed) (minted, error)
 		ClientID: c.client.ID.String(), Scope: c.grant.Scopes.String(), Cnf: c.bound.proven, Act: nestAct(c.grant.Act), Claims: c.grant.Agent,
 		Lineage: s.names.lineage(&c, id),
 	}
+	if err := s.checkParties(t, &c); err != nil {
+		return minted{}, err
+	}
 	if body.Claims != nil {
 		if err := body.Claims.CheckIssuable(); err != nil {
 			return minted{}, t.fail("mint", "claims", "issuable", err.Error(), fmt.Errorf("%w: %w", ErrUnissuable, err))
@@ -169,9 +172,12 @@ func (s *Service) mint(ctx context.Context, t *trail, c crossed) (minted, error)
 	if c.grant.Resource.Peer != "" {
 		body.Lineage = nil // no handle crosses a boundary
 	}
-	token, kid, err := s.opts.Signer.Sign(ctx, c.headerType(), &body)
+	token, kid, err := s.sign(ctx, c.headerType(), &body)
 	if err != nil {
 		return minted{}, fmt.Errorf("sign: %w", err)
+	}
+	if body.Lineage != nil {
+		handles = body.Lineage
 	}
 	t.minted(&body, handles, kid, c.trace)
 	return minted{crossed: c, result: s.result(c, token, c.grant.Expires.Sub(now))}, nil
@@ -185,6 +191,8 @@ type Result struct {
 	ExpiresIn       int64           // seconds
 	Scope           string
 	DecisionID      string
+	// Nonce is the one to make the next proof with; empty when none is asked for.
+	Nonce string
 }
 
 func (s *Service) result(c crossed, token ident.RawToken, life time.Duration) Result {

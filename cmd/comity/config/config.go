@@ -27,6 +27,7 @@ type Config struct {
 	Egress         Egress         // egress
 	Keys           Keys           // keys
 	Tokens         Tokens         // tokens
+	DPoP           DPoP           // dpop
 	Limits         Limits         // limits
 	Audit          Audit          // audit
 	Telemetry      Telemetry      // telemetry
@@ -87,6 +88,11 @@ type Tokens struct {
 	TTL    time.Duration // tokens.ttl
 	MaxTTL time.Duration // tokens.max_ttl
 	MinTTL time.Duration // tokens.min_ttl
+}
+
+// DPoP is how proofs of possession are asked for.
+type DPoP struct {
+	Nonces bool // dpop.nonces
 }
 
 // Limits are the rate limits.

@@ -250,7 +250,7 @@ func TestDefaults(t *testing.T) {
 	}
 	none := []string{}
 	want := map[string]any{
-		"domain": "globex.example", "issuer": "http://127.0.0.1:8080", "listen": "127.0.0.1:8080",
+		"domain": "globex.example", "issuer": "http://127.0.0.1:8080", "listen": "127.0.0.1:8080", "dpop.nonces": false,
 		"admin.listen": "127.0.0.1:8090", "admin.token_file": "admin.token", "admin.hosts": none,
 		"ops.listen": "127.0.0.1:9090", "ops.pprof": false,
 		"store": "sqlite:comity.db", "store_direct": "", "trust": "", "policies": "",

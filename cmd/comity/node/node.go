@@ -224,7 +224,7 @@ func (n *Node) openExchange(context.Context) (err error) {
 		Settings: Settings(&n.cfg), Endpoint: broker.TokenURL(n.cfg.Issuer),
 		Registry: n.live, Verifier: federation.NewVerifier(n.keys, time.Now), Signer: n.ring, Ledger: n.ledger,
 		Limits: exchange.Limits{ClientPerMinute: n.cfg.Limits.ClientPerMinute, GlobalPerSecond: n.cfg.Limits.GlobalPerSecond},
-		Now:    time.Now, Observe: n.decided,
+		Nonces: n.cfg.DPoP.Nonces, Now: time.Now, Observe: n.decided,
 	})
 	return err
 }
