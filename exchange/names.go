@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -71,23 +72,28 @@ func (n *namer) standing(kind, name string) string {
 }
 
 // lineage lists the handles of a token: its own, its ancestors', and those of
-// everything that stood by when it was made.
+// everything that stood by when it was made. The signing key's is missing.
 func (n *namer) lineage(c *crossed, id string) []string {
-	out := []string{n.handle("token", id), n.standing("client", c.client.ID.String())}
-	if c.grant.Agent != nil {
-		out = append(out, n.handle("agent", c.grant.Agent.Agent.ID))
-	}
+	out := []string{n.handle("token", id), n.standing("client", c.client.ID.String()), n.all()}
+	out = append(out, n.parties(c)...)
 	if c.grant.Policy != nil {
 		out = append(out, n.standing("policy", c.grant.Policy.Name))
 	}
 	if c.grant.Mapping != nil {
 		out = append(out, n.standing("mapping", c.grant.Mapping.Name))
 	}
-	if c.peer != nil {
-		out = append(out, n.standing("peer", c.peer.Name), n.standing("peer-key", c.token.KeyThumbprint()),
-			n.handle("token", c.token.Issuer()+" "+c.tokenID))
-	} else if c.token != nil {
-		out = append(out, ancestors(c.token.Claims())...)
+	inherit := func(p *presented) {
+		for _, h := range n.bearing(p) {
+			if !slices.Contains(out, h) {
+				out = append(out, h)
+			}
+		}
+	}
+	if c.token != nil {
+		inherit(&presented{peer: c.peer, token: c.token, id: c.tokenID})
+	}
+	if c.actor != nil {
+		inherit(c.actor)
 	}
 	return out
 }

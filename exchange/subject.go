@@ -105,6 +105,9 @@ func (s *Service) verify(ctx context.Context, t *trail, b bound, p presented, ra
 	if p.id = p.token.ID(); p.id == "" {
 		p.id = digestOf(raw)
 	}
+	if err := s.checkRevoked(t, b.snapshot, &p); err != nil {
+		return nil, err
+	}
 	return &p, p.read(t, b)
 }
 
