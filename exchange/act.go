@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/comity-auth/comity/federation/wire"
 	"github.com/comity-auth/comity/trust"
@@ -30,7 +31,7 @@ func readAct(claims map[string]any, issuer string) ([]trust.Actor, error) {
 			return nil, fmt.Errorf("%w: act.sub", ErrClaimForm)
 		}
 		iss, hasIss, err := wire.String(act, "iss")
-		if err != nil || len(iss) > 512 {
+		if err != nil || len(iss) > 512 || strings.ContainsFunc(iss, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return nil, fmt.Errorf("%w: act.iss", ErrClaimForm)
 		}
 		if !hasIss {

@@ -40,6 +40,10 @@ func (s *Service) grantIssuer(t *trail, b bound, u federation.Unverified, p *pre
 		Types:     []string{typeGrant, "jwt", ""},
 		Audiences: []string{s.opts.Settings.Issuer.String(), s.opts.Endpoint}, MaxLife: peer.MaxAge, IssuedAtOptional: true,
 	}
+	if slices.Contains(peer.Grants, trust.GrantTokenExchange) {
+		// A peer whose access tokens count too has to say which is which.
+		want.Types = []string{typeGrant}
+	}
 	if u.Type() == typeIDJAG {
 		kind, want = trust.GrantIDJAG, federation.Want{
 			Types: []string{typeIDJAG}, Audiences: []string{s.opts.Settings.Issuer.String()}, MaxLife: peer.MaxAge, RequireID: true,

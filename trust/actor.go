@@ -22,7 +22,8 @@ type Actor struct{ Issuer, Subject string }
 
 // actor decides on who acts for the subject (RFC 8693 section 4.1 and 4.4), and
 // what the issued token says of it. The subject's own word, may_act, limits who
-// may; it entitles only within the domain. Across domains the mapping does.
+// may; it entitles only where both are of this domain. Across domains the mapping
+// does.
 func (d *decision) actor(g *Grant) error {
 	subject, actor := &d.ask.Subject, d.ask.Actor
 	if g.Act = d.earlier(g); len(g.Act) > 0 {
@@ -38,16 +39,16 @@ func (d *decision) actor(g *Grant) error {
 	if err != nil {
 		return err
 	}
-	allowed = allowed && (subject.Peer == nil || !subject.Peer.Foreign)
+	allowed = allowed && !subject.foreign() && !actor.foreign()
 	listed := slices.Contains(g.Mapping.Actors, who)
 	switch {
 	case who == Actor{subject.Issuer, subject.Subject}:
 		return d.fail(ErrActor, "actor", "somebody else than the subject", "the subject itself")
 	case !listed && !allowed:
 		return d.fail(ErrActor, "actor", "one the mapping lists", "another")
-	case actor.Holder != d.known(actor.Peer):
+	case !d.holds(actor):
 		return d.fail(ErrActor, "actor", "a token issued to this client", "another holder")
-	case slices.Contains(g.Act, who):
+	case slices.Contains(subject.Act, who): // as they came: in g.Act they may go by other names
 		return d.fail(ErrActor, "actor", "one that did not act before", "one that did")
 	case len(g.Act) >= MaxActors:
 		return d.fail(ErrDepth, "actor", fmt.Sprintf("at most %d actors", MaxActors), fmt.Sprint(len(g.Act)+1))
@@ -57,15 +58,17 @@ func (d *decision) actor(g *Grant) error {
 	return nil
 }
 
-// known is the client's identifier at a peer, or here.
-func (d *decision) known(p *Peer) string {
-	if p == nil {
-		return d.ask.Client.ID.String()
+// foreign reports whether another trust domain vouches for the party.
+func (p *Party) foreign() bool { return p.Peer != nil && p.Peer.Foreign }
+
+// holds reports whether the actor's token was issued to this client. A client
+// that a peer has no identifier for holds none of the peer's tokens.
+func (d *decision) holds(actor *Party) bool {
+	known := d.ask.Client.ID.String()
+	if actor.Peer != nil {
+		known = d.ask.Client.KnownAs[actor.Peer.Name]
 	}
-	if id := d.ask.Client.KnownAs[p.Name]; id != "" {
-		return id
-	}
-	return "\x00" // nobody's
+	return known != "" && actor.Holder == known
 }
 
 // mayAct holds an actor against the subject's may_act, and says whether that
@@ -77,11 +80,11 @@ func (d *decision) mayAct(who Actor) (named bool, err error) {
 	}
 	m, _ := claim.(map[string]any)
 	sub, _ := m["sub"].(string)
-	iss, given := m["iss"].(string)
-	if !given {
-		iss = d.ask.Subject.Issuer
+	iss := d.ask.Subject.Issuer
+	if v, given := m["iss"]; given {
+		iss, _ = v.(string)
 	}
-	if sub == "" || (Actor{iss, sub}) != who {
+	if sub == "" || iss == "" || (Actor{iss, sub}) != who {
 		return false, d.fail(ErrActor, "may_act", "the actor", "somebody else")
 	}
 	return true, nil
