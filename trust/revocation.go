@@ -296,3 +296,7 @@ func (s *Snapshot) RevokedSince(seq uint64, limit int) (list []Revoked, more boo
 	}
 	return slices.Clip(list), false
 }
+
+// Registered reports whether an object of the key is in the registry, in effect
+// or not.
+func (s *Snapshot) Registered(k Key) bool { _, ok := s.objects.get(k); return ok }

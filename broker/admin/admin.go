@@ -18,6 +18,8 @@ import (
 type Store interface {
 	Load(ctx context.Context, since trust.Revision) (trust.State, error)
 	Apply(ctx context.Context, c trust.Change) (trust.Revision, error)
+	Revoke(ctx context.Context, list []trust.Revocation) (head uint64, err error)
+	Revocations(ctx context.Context, after uint64, limit int) (list []trust.Revocation, head uint64, err error)
 	Record(ctx context.Context, at audit.Position) (audit.Row, error)
 	Records(ctx context.Context, after audit.Position, limit int) ([]audit.Row, error)
 	Writers(ctx context.Context) ([]audit.Head, error)
@@ -54,6 +56,8 @@ type Options struct {
 	// Peer gives a peer in the form in which its tokens are verified, so that
 	// both ask for the same key set.
 	Peer func(*trust.Peer) federation.Peer
+	// Handle gives the handle that tokens carry of what a revocation names.
+	Handle func(kind, value string) string
 	// IDs open decision ids.
 	IDs  *keys.IDs
 	Ring Ring
@@ -78,7 +82,7 @@ type handler struct {
 
 // New returns the handler of the admin API. It is safe for concurrent use.
 func New(o Options) (http.Handler, error) {
-	if o.Store == nil || o.Compiler == nil || o.Live == nil || o.Keys == nil || o.Peer == nil || o.IDs == nil || o.Ring == nil {
+	if o.Store == nil || o.Compiler == nil || o.Live == nil || o.Keys == nil || o.Peer == nil || o.Handle == nil || o.IDs == nil || o.Ring == nil {
 		return nil, errors.New("admin: options are incomplete")
 	}
 	if o.Token == nil {

@@ -78,7 +78,7 @@ func start(t testing.TB, change ...func(*admin.Options)) *env {
 		Peer: func(p *trust.Peer) federation.Peer {
 			return federation.Peer{Name: p.Name, Fingerprint: p.Fingerprint, Issuer: p.Issuer.String()}
 		},
-		IDs: e.ring.IDs(), Ring: e.ring, Token: func() string { return token }, Hosts: []string{"admin.globex.example"},
+		Handle: handle, IDs: e.ring.IDs(), Ring: e.ring, Token: func() string { return token }, Hosts: []string{"admin.globex.example"},
 		Logger: slog.New(slog.NewJSONHandler(e.log, nil))}
 	for _, c := range change {
 		c(&opts)

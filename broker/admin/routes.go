@@ -70,6 +70,7 @@ func (h *handler) table() []route {
 			params: []param{ifMatch(), dryRun(), comment()}, handle: h.putRegistry},
 	}
 	rows = append(rows, h.objectRoutes()...)
+	rows = append(rows, h.revocationRoutes()...)
 	return append(rows, []route{
 		{method: "POST", path: "/peers:probe", id: "probe-peer", summary: "What an issuer looks like from here; nothing is registered",
 			in: probeRequest{}, out: Probe{}, handle: h.probe},

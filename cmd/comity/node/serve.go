@@ -41,7 +41,7 @@ func (n *Node) openHandlers(context.Context) (err error) {
 		return err
 	}
 	s.admin, err = admin.New(admin.Options{
-		Store: n.store, Compiler: n.compiler, Live: n.live, Keys: n.keys, Peer: exchange.Verifiable, IDs: n.ring.IDs(), Ring: n.ring,
+		Store: n.store, Compiler: n.compiler, Live: n.live, Keys: n.keys, Peer: exchange.Verifiable, Handle: n.service.Handle, IDs: n.ring.IDs(), Ring: n.ring,
 		Token: func() string { return *n.token.Load() }, Hosts: n.cfg.Admin.Hosts, Logger: n.log, Now: time.Now,
 	})
 	if err != nil {
