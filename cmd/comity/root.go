@@ -36,6 +36,7 @@ func commands(a *app) []*cobra.Command {
 		newTokenCommand(a),
 		withObjectCommands(a, clientKind(), newClientCommand(a)),
 		newKeysCommand(a),
+		newRevokeCommand(a),
 		newMigrateCommand(a),
 		newVersionCommand(a),
 		newCompletionCommand(a),
