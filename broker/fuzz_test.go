@@ -25,6 +25,17 @@ func (l *listener) Exchange(_ context.Context, req exchange.Request) (*exchange.
 	return &exchange.Result{AccessToken: ident.NewRawToken("t"), TokenType: "Bearer", ExpiresIn: 1, DecisionID: "d"}, nil
 }
 
+// unasked is an inspector that nobody should ask.
+type unasked struct{}
+
+func (unasked) Introspect(context.Context, exchange.Request, bool) (*exchange.Introspection, error) {
+	return nil, &exchange.Fault{Code: exchange.ServerError}
+}
+
+func (unasked) Revoke(context.Context, exchange.Request) (string, error) {
+	return "", &exchange.Fault{Code: exchange.ServerError}
+}
+
 // FuzzTokenForm sends arbitrary bodies to the token endpoint: what reaches the
 // exchange is either a form within the limits or a defect.
 func FuzzTokenForm(f *testing.F) {
@@ -33,7 +44,7 @@ func FuzzTokenForm(f *testing.F) {
 		f.Fatal(err)
 	}
 	l := &listener{}
-	h, err := broker.New(broker.Options{Issuer: issuer, Exchanger: l, JWKS: func() []byte { return nil }, Algorithm: "ES256",
+	h, err := broker.New(broker.Options{Issuer: issuer, Exchanger: l, Inspector: unasked{}, JWKS: func() []byte { return nil }, Algorithm: "ES256",
 		Ready: func() error { return nil }, Logger: slog.New(slog.DiscardHandler), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	if err != nil {
 		f.Fatal(err)

@@ -14,6 +14,11 @@ type serverMetadata struct {
 	Issuer             string   `json:"issuer"`
 	TokenEndpoint      string   `json:"token_endpoint"`
 	JWKSURI            string   `json:"jwks_uri"`
+	Introspection      string   `json:"introspection_endpoint"`
+	Revocation         string   `json:"revocation_endpoint"`
+	IntrospectionAlgs  []string `json:"introspection_signing_alg_values_supported"`
+	InspectAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	RevokeAuthMethods  []string `json:"revocation_endpoint_auth_methods_supported"`
 	GrantTypes         []string `json:"grant_types_supported"`
 	ResponseTypes      []string `json:"response_types_supported"`
 	SubjectTypes       []string `json:"subject_types_supported"`
@@ -32,24 +37,30 @@ type serverMetadata struct {
 }
 
 func metadata(issuer ident.Issuer, algorithm string) ([]byte, error) {
+	methods := []string{"private_key_jwt", "client_secret_basic", "client_secret_post"}
 	return json.Marshal(serverMetadata{
-		Issuer:            issuer.String(),
-		TokenEndpoint:     TokenURL(issuer),
-		JWKSURI:           issuer.String() + pathJWKS,
-		GrantTypes:        []string{exchange.GrantTokenExchange, exchange.GrantClientCredentials, exchange.GrantJWTBearer},
-		ResponseTypes:     []string{},
-		SubjectTypes:      []string{"public", "pairwise"},
-		IDTokenAlgorithms: []string{algorithm},
-		ChallengeMethods:  []string{"S256"},
-		AuthMethods:       []string{"private_key_jwt", "client_secret_basic", "client_secret_post", "none"},
-		AuthAlgorithms:    exchange.AssertionAlgorithms(),
-		DPoPAlgorithms:    exchange.ProofAlgorithms(),
-		AAPProfile:        "draft-01",
-		AAPClaims:         []string{"agent", "task", "capabilities", "oversight", "delegation", "context", "audit"},
-		SubjectTokenTypes: []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDToken.String()},
-		RequestedTypes:    []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDJAG.String()},
-		ChainingTypes:     []string{ident.JWT.String()},
-		GrantProfiles:     []string{"urn:ietf:params:oauth:grant-profile:id-jag"},
+		Introspection:      issuer.String() + pathIntrospect,
+		Revocation:         issuer.String() + pathRevoke,
+		IntrospectionAlgs:  []string{algorithm},
+		InspectAuthMethods: methods,
+		RevokeAuthMethods:  methods,
+		Issuer:             issuer.String(),
+		TokenEndpoint:      TokenURL(issuer),
+		JWKSURI:            issuer.String() + pathJWKS,
+		GrantTypes:         []string{exchange.GrantTokenExchange, exchange.GrantClientCredentials, exchange.GrantJWTBearer},
+		ResponseTypes:      []string{},
+		SubjectTypes:       []string{"public", "pairwise"},
+		IDTokenAlgorithms:  []string{algorithm},
+		ChallengeMethods:   []string{"S256"},
+		AuthMethods:        append(methods, "none"),
+		AuthAlgorithms:     exchange.AssertionAlgorithms(),
+		DPoPAlgorithms:     exchange.ProofAlgorithms(),
+		AAPProfile:         "draft-01",
+		AAPClaims:          []string{"agent", "task", "capabilities", "oversight", "delegation", "context", "audit"},
+		SubjectTokenTypes:  []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDToken.String()},
+		RequestedTypes:     []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDJAG.String()},
+		ChainingTypes:      []string{ident.JWT.String()},
+		GrantProfiles:      []string{"urn:ietf:params:oauth:grant-profile:id-jag"},
 	})
 }
 

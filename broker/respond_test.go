@@ -32,7 +32,7 @@ func open(t *testing.T, e broker.Exchanger, ready func() error) (http.Handler, *
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	h, err := broker.New(broker.Options{Issuer: issuer, Exchanger: e, JWKS: func() []byte { return []byte(`{"keys":[]}`) }, Algorithm: "ES256",
+	h, err := broker.New(broker.Options{Issuer: issuer, Exchanger: e, Inspector: unasked{}, JWKS: func() []byte { return []byte(`{"keys":[]}`) }, Algorithm: "ES256",
 		Ready: ready, Logger: slog.New(slog.NewJSONHandler(&log, nil)), TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	if err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ type Exchanger interface {
 type Options struct {
 	Issuer    ident.Issuer
 	Exchanger Exchanger
+	Inspector Inspector
 	// JWKS is the public key set, as JSON.
 	JWKS func() []byte
 	// Algorithm is the one tokens are signed with.
@@ -40,6 +41,8 @@ type Options struct {
 // Paths of the public listener.
 const (
 	pathToken      = "/token"
+	pathIntrospect = "/introspect"
+	pathRevoke     = "/revoke"
 	pathJWKS       = "/.well-known/jwks.json"
 	pathASMetadata = "/.well-known/oauth-authorization-server"
 	pathOIDC       = "/.well-known/openid-configuration"
@@ -65,7 +68,7 @@ type handler struct {
 // New returns the handler of the public listener. Whatever is not in its table
 // does not exist there.
 func New(o Options) (http.Handler, error) {
-	if o.Issuer.IsZero() || o.Exchanger == nil || o.JWKS == nil || o.Ready == nil || o.Logger == nil {
+	if o.Issuer.IsZero() || o.Exchanger == nil || o.Inspector == nil || o.JWKS == nil || o.Ready == nil || o.Logger == nil {
 		return nil, errors.New("broker: options are incomplete")
 	}
 	if o.Timeout == 0 {
@@ -79,6 +82,8 @@ func New(o Options) (http.Handler, error) {
 	mux := http.NewServeMux()
 	for _, r := range []route{
 		{"POST " + pathToken, h.token, []middleware{h.observed(pathToken), h.recovered, h.bounded}},
+		{"POST " + pathIntrospect, h.introspect, []middleware{h.observed(pathIntrospect), h.recovered, h.bounded}},
+		{"POST " + pathRevoke, h.revoke, []middleware{h.observed(pathRevoke), h.recovered, h.bounded}},
 		{"GET " + pathJWKS, h.jwks, []middleware{h.observed(pathJWKS), h.recovered}},
 		{"GET " + pathASMetadata, h.describe, []middleware{h.observed(pathASMetadata), h.recovered}},
 		{"GET " + pathOIDC, h.describe, []middleware{h.observed(pathOIDC), h.recovered}},

@@ -22,21 +22,25 @@ const (
 )
 
 func (h *handler) token(w http.ResponseWriter, r *http.Request) {
+	result, err := h.opts.Exchanger.Exchange(r.Context(), h.request(w, r))
+	if err != nil {
+		h.failed(w, r, err)
+		return
+	}
+	h.result(w, result)
+}
+
+// request is what every endpoint takes of a request.
+func (h *handler) request(w http.ResponseWriter, r *http.Request) exchange.Request {
 	form, defect := readForm(w, r)
-	result, err := h.opts.Exchanger.Exchange(r.Context(), exchange.Request{
+	return exchange.Request{
 		Form:          form,
 		Defect:        defect,
 		Authorization: r.Header.Values("Authorization"),
 		DPoP:          r.Header.Values("DPoP"),
 		Address:       clientAddress(r, h.opts.TrustedProxies),
 		UserAgent:     r.UserAgent(),
-	})
-	if err != nil {
-		fault, _ := errors.AsType[*exchange.Fault](err)
-		h.fault(w, fault, len(r.Header.Values("Authorization")) > 0)
-		return
 	}
-	h.result(w, result)
 }
 
 // readForm reads the parameters of the body, and of nothing else. The error is

@@ -134,21 +134,8 @@ type caller struct {
 // authenticate is step 2. It waits at most for one fetch of a registered
 // client's keys.
 func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot *trust.Snapshot) (caller, error) {
-	t.fence(snapshot)
-	address := t.addressKey()
-	if d := s.failures.Peek(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute)); !d.OK {
-		return caller{}, t.limited("address", d.RetryAfter)
-	}
-	client, err := s.identify(ctx, t, a.credential, snapshot)
+	client, err := s.recognise(ctx, t, a.credential, snapshot)
 	if err != nil {
-		if !errors.Is(err, federation.ErrUnavailable) { // a client without its keys has not failed
-			s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
-		}
-		t.note("client", "claimed", a.credential.claimed(snapshot))
-		return caller{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
-	}
-	t.client(client)
-	if err := s.admit(t, s.clients, "client", client.ID.String(), quotaPerMinute(s.opts.Limits.ClientPerMinute)); err != nil {
 		return caller{}, err
 	}
 	if !client.MayUse(a.grant) {
@@ -157,8 +144,30 @@ func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot 
 	if a.operator != "" && a.operator != client.Operator || a.agentType != "" && (client.Agent == nil || a.agentType != client.Agent.Type) {
 		return caller{}, t.fail("client", "operator and agent_type", "as registered", "something else", ErrClientClaims)
 	}
-	t.pass("client", "authentication", string(client.Auth), client.ID.String())
 	return caller{asked: a, snapshot: snapshot, client: client}, nil
+}
+
+// recognise proves a client and counts its request, for every endpoint alike.
+func (s *Service) recognise(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (*trust.Client, error) {
+	t.fence(snapshot)
+	address := t.addressKey()
+	if d := s.failures.Peek(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute)); !d.OK {
+		return nil, t.limited("address", d.RetryAfter)
+	}
+	client, err := s.identify(ctx, t, c, snapshot)
+	if err != nil {
+		if !errors.Is(err, federation.ErrUnavailable) { // a client without its keys has not failed
+			s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
+		}
+		t.note("client", "claimed", c.claimed(snapshot))
+		return nil, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
+	}
+	t.client(client)
+	if err := s.admit(t, s.clients, "client", client.ID.String(), quotaPerMinute(s.opts.Limits.ClientPerMinute)); err != nil {
+		return nil, err
+	}
+	t.pass("client", "authentication", string(client.Auth), client.ID.String())
+	return client, nil
 }
 
 // identify finds the client and proves it. An unknown client costs the same

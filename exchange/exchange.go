@@ -46,6 +46,11 @@ type Ledger interface {
 	Commit(ctx context.Context, e trust.Entry) (trust.Outcome, error)
 }
 
+// Revoker makes revocations durable, and says which one is the newest then.
+type Revoker interface {
+	Revoke(ctx context.Context, list []trust.Revocation) (head uint64, err error)
+}
+
 // Options are what a service is made of. All but those with a default are
 // required.
 type Options struct {
@@ -57,6 +62,7 @@ type Options struct {
 	Verifier Verifier
 	Signer   Signer
 	Ledger   Ledger
+	Revoker  Revoker
 
 	Limits Limits
 	// Nonces makes DPoP proofs carry a nonce of the token endpoint (RFC 9449
@@ -98,7 +104,7 @@ type Service struct {
 
 // New prepares a service.
 func New(o Options) (*Service, error) {
-	if o.Registry == nil || o.Verifier == nil || o.Signer == nil || o.Ledger == nil || o.Now == nil || o.Endpoint == "" ||
+	if o.Registry == nil || o.Verifier == nil || o.Signer == nil || o.Ledger == nil || o.Revoker == nil || o.Now == nil || o.Endpoint == "" ||
 		o.Settings.Issuer.IsZero() {
 		return nil, errors.New("exchange: options are incomplete")
 	}

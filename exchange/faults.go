@@ -100,6 +100,7 @@ var meanings = []meaning{
 	{ErrClientUnknown, "client_unknown", InvalidClient, sayClient},
 	{ErrClientMethod, "client_method", InvalidClient, sayClient},
 	{ErrClientCredential, "client_credential", InvalidClient, sayClient},
+	{ErrNotOwner, "not_the_token_owner", UnauthorizedClient, "The token was issued to another client."},
 	{ErrClientGrant, "client_grant", UnauthorizedClient, sayGrant},
 
 	{ErrGrantType, "grant_type", UnsupportedGrantType, "The grant type is not supported."},

@@ -109,7 +109,7 @@ func newBench(t testing.TB) *bench {
 	keys := federation.NewKeys(fetcher, federation.KeysOptions{})
 	t.Cleanup(func() { keys.Close(); fetcher.Close() })
 	b.service, err = exchange.New(exchange.Options{Settings: settings, Endpoint: us + "/token", Registry: still{b.snapshot(t, settings)},
-		Verifier: federation.NewVerifier(keys, b.now), Signer: signer{}, Ledger: b.ledger, Now: b.now,
+		Verifier: federation.NewVerifier(keys, b.now), Signer: signer{}, Ledger: b.ledger, Revoker: nobody{}, Now: b.now,
 		Limits:  exchange.Limits{ClientPerMinute: 1 << 30, GlobalPerSecond: 1 << 30, FailuresPerMinute: 1 << 30, RecordsPerMinute: 1 << 30},
 		Observe: func(context.Context, *audit.Record, string, time.Duration) { b.observed++ }})
 	if err != nil {
@@ -119,6 +119,13 @@ func newBench(t testing.TB) *bench {
 }
 
 func (b *bench) now() time.Time { return b.at }
+
+// nobody revokes nothing.
+type nobody struct{}
+
+func (nobody) Revoke(context.Context, []trust.Revocation) (uint64, error) {
+	return 0, trust.ErrUnavailable
+}
 
 func (b *bench) snapshot(t testing.TB, settings trust.Settings) *trust.Snapshot {
 	t.Helper()

@@ -101,7 +101,8 @@ func (s *Service) sign(ctx context.Context, typ string, body *claims) (token ide
 		if err != nil || kid == assumed {
 			return token, kid, err
 		}
-		s.signedBy.Store(&kid)
+		last := kid // kid changes with the next attempt; what is stored must not
+		s.signedBy.Store(&last)
 	}
 	return ident.RawToken{}, "", errors.New("the signing key changes too fast")
 }

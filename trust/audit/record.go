@@ -16,6 +16,8 @@ const (
 	Allow Outcome = "allow" // a token was issued
 	Deny  Outcome = "deny"  // the request was refused
 	Error Outcome = "error" // the question could not be answered
+	// Done says that something else than a token was asked for, and given.
+	Done Outcome = "done"
 )
 
 // Result is how one check ended.

@@ -222,7 +222,7 @@ func (n *Node) openExchange(context.Context) (err error) {
 	n.ledger = trust.NewLedger(n.store, trust.LedgerOptions{Observe: n.metrics.Batch})
 	n.service, err = exchange.New(exchange.Options{
 		Settings: Settings(&n.cfg), Endpoint: broker.TokenURL(n.cfg.Issuer),
-		Registry: n.live, Verifier: federation.NewVerifier(n.keys, time.Now), Signer: n.ring, Ledger: n.ledger,
+		Registry: n.live, Verifier: federation.NewVerifier(n.keys, time.Now), Signer: n.ring, Ledger: n.ledger, Revoker: n.store,
 		Limits: exchange.Limits{ClientPerMinute: n.cfg.Limits.ClientPerMinute, GlobalPerSecond: n.cfg.Limits.GlobalPerSecond},
 		Nonces: n.cfg.DPoP.Nonces, Now: time.Now, Observe: n.decided,
 	})
