@@ -17,6 +17,7 @@ import (
 // agent is a client with one key to authenticate with at each broker, and one
 // to bind its tokens to.
 type agent struct {
+	id    string
 	http  *http.Client
 	key   *proof.Signer
 	login map[string]*peer.Key // by issuer
@@ -69,9 +70,9 @@ func (a answer) actions() string {
 // proof when there is a key.
 func (a *agent) request(ctx context.Context, at *domain, key *proof.Signer, pairs ...string) answer {
 	form := url.Values{
-		"client_id":             {"acme-agent"},
+		"client_id":             {a.id},
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-		"client_assertion":      {a.login[at.issuer].Assertion("acme-agent", at.issuer, peer.Overrides{})},
+		"client_assertion":      {a.login[at.issuer].Assertion(a.id, at.issuer, peer.Overrides{})},
 	}
 	for i := 0; i+1 < len(pairs); i += 2 {
 		form.Add(pairs[i], pairs[i+1])

@@ -79,6 +79,7 @@ type story struct {
 
 	home       answer // the agent's token at home
 	crossed    answer // what it became in globex.example
+	grant      answer // acme.example's grant for globex.example's broker
 	homeTrace  string
 	crossTrace string
 }

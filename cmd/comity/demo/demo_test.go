@@ -22,7 +22,7 @@ import (
 // held fails the test unless the whole story held, step by step.
 func held(t *testing.T, report *demo.Report, out string) {
 	t.Helper()
-	if !report.OK || len(report.Steps) < 13 {
+	if !report.OK || len(report.Steps) < 18 {
 		t.Errorf("got ok %v and %d steps, want all of the story:\n%s", report.OK, len(report.Steps), out)
 	}
 	for _, s := range report.Steps {

@@ -22,6 +22,7 @@ const (
 func (s *story) chapters() []func(context.Context) {
 	return []func(context.Context){
 		s.atHome, s.notAbroad, s.crossing, s.reading, s.boundary, s.tooMuch, s.otherAudience, s.stranger, s.stolen, s.suspended, s.unsuspended,
+		s.granting, s.redeeming, s.delegating,
 	}
 }
 

@@ -30,6 +30,8 @@ type world struct {
 	dir          string
 	acme, globex *domain
 	agent        *agent
+	orchestrator *agent // a second agent of acme.example, known to globex.example too
+	helper       *agent // a third, known at home alone
 	archive      *guarded
 	stray        *peer.Issuer
 	secrets      map[string]string
@@ -56,9 +58,14 @@ func newWorld(ctx context.Context, o Options) (w *world, err error) {
 		return w, err
 	}
 	client := &http.Client{Timeout: 10 * time.Second}
-	w.agent = &agent{http: client, login: map[string]*peer.Key{}}
-	if w.agent.key, err = proof.GenerateSigner(); err != nil {
-		return w, err
+	for _, a := range []struct {
+		at **agent
+		id string
+	}{{&w.agent, "acme-agent"}, {&w.orchestrator, "acme-orchestrator"}, {&w.helper, "acme-helper"}} {
+		*a.at = &agent{id: a.id, http: client, login: map[string]*peer.Key{}}
+		if (*a.at).key, err = proof.GenerateSigner(); err != nil {
+			return w, err
+		}
 	}
 	if w.stray, err = peer.New(peer.Options{}); err != nil {
 		return w, err
@@ -70,8 +77,10 @@ func newWorld(ctx context.Context, o Options) (w *world, err error) {
 		if *d.at, err = newDomain(w.dir, d.name, client); err != nil {
 			return w, err
 		}
-		if w.agent.login[(*d.at).issuer], err = peer.GenerateKey("ES256"); err != nil {
-			return w, err
+		for _, a := range []*agent{w.agent, w.orchestrator, w.helper} {
+			if a.login[(*d.at).issuer], err = peer.GenerateKey("ES256"); err != nil {
+				return w, err
+			}
 		}
 		w.secrets[d.name] = rand.Text() + rand.Text()
 	}
@@ -239,8 +248,8 @@ func (d *domain) setPeerStatus(ctx context.Context, status string) error {
 	return err
 }
 
-func (w *world) jwks(d *domain) string {
-	text, err := json.Marshal(w.agent.login[d.issuer].JWKS())
+func (a *agent) jwks(d *domain) string {
+	text, err := json.Marshal(a.login[d.issuer].JWKS())
 	if err != nil {
 		panic(err) // public keys always have a JSON form
 	}
@@ -253,7 +262,8 @@ func (w *world) secretHash(name string) string {
 }
 
 // acmeTrust is what acme.example believes: its own agents may hold tokens for
-// globex's broker and for its own printer.
+// globex's broker, for its own printer and for its own broker, which gives its
+// agent a grant for globex's in return.
 func (w *world) acmeTrust() string {
 	return fmt.Sprintf(`peers:
   - name: globex
@@ -268,13 +278,32 @@ resources:
   - audience: %[2]s
     name: Printer
     actions: [printer.print]
+  - audience: %[5]s
+    name: The broker of acme.example
+    actions: [search.web]
 clients:
   - id: acme-agent
     auth: private_key_jwt
     jwks: %[3]s
-    grants: [client_credentials]
+    grants: [client_credentials, token-exchange]
     operator: org:acme
     agent: {id: acme-agent-1, type: llm-autonomous}
+    known_as: {globex: acme-agent}
+    expires: 2099-01-01T00:00:00Z
+  - id: acme-orchestrator
+    auth: private_key_jwt
+    jwks: %[6]s
+    grants: [client_credentials]
+    operator: org:acme
+    agent: {id: acme-orchestrator-1, type: llm-autonomous}
+    expires: 2099-01-01T00:00:00Z
+  - id: acme-helper
+    auth: private_key_jwt
+    jwks: %[7]s
+    grants: [client_credentials]
+    operator: org:acme
+    agent: {id: acme-helper-1, type: llm-autonomous}
+    proof: optional
     expires: 2099-01-01T00:00:00Z
   - id: acme-script
     auth: client_secret_basic
@@ -287,24 +316,34 @@ clients:
 policies:
   - name: acme-agents
     operator: org:acme
-    resources: [%[1]q, %[2]q]
+    resources: [%[1]q, %[2]q, %[5]q]
     capabilities:
       - {action: search.web, constraints: {max_requests_per_hour: 100}}
       - docs.read
       - printer.print
     ttl: 600s
     max_depth: 2
-`, w.globex.issuer, printer, w.jwks(w.acme), w.secretHash("acme"))
+mappings:
+  - name: globex-grants
+    peer: self
+    clients: [acme-agent]
+    resources: [%[1]q]
+    capabilities: [search.web]
+    max_depth: 2
+`, w.globex.issuer, printer, w.agent.jwks(w.acme), w.secretHash("acme"), w.acme.issuer,
+		w.orchestrator.jwks(w.acme), w.helper.jwks(w.acme))
 }
 
 // globexTrust is what globex.example believes: what acme calls a web search is
-// a search of the archive here, and no more than 50 times an hour.
+// a search of the archive here, and no more than 50 times an hour; and acme's
+// orchestrator may act for acme's other agents, 20 times an hour.
 func (w *world) globexTrust() string {
 	return fmt.Sprintf(`peers:
   - name: acme
     domain: acme.example
     issuer: %[1]s
     algorithms: [ES256]
+    grants: [token-exchange, jwt-bearer]
     expires: 2099-01-01T00:00:00Z
 resources:
   - audience: %[2]s
@@ -314,9 +353,15 @@ clients:
   - id: acme-agent
     auth: private_key_jwt
     jwks: %[3]s
+    grants: [token-exchange, jwt-bearer]
     operator: org:acme
     agent: {id: acme-agent-1, type: llm-autonomous}
     known_as: {acme: acme-agent}
+    expires: 2099-01-01T00:00:00Z
+  - id: acme-orchestrator
+    auth: private_key_jwt
+    jwks: %[5]s
+    known_as: {acme: acme-orchestrator}
     expires: 2099-01-01T00:00:00Z
   - id: acme-script
     auth: client_secret_basic
@@ -334,6 +379,18 @@ mappings:
         from: [search.web]
         constraints: {max_requests_per_hour: 50}
     ttl: 300s
+    max_depth: 2
+  - name: acme-delegated
+    peer: acme
+    clients: [acme-orchestrator]
+    presenter: any
+    resources: [%[2]q]
+    capabilities:
+      - action: archive.search
+        from: [search.web]
+        constraints: {max_requests_per_hour: 20}
+    ttl: 120s
+    actors: [{issuer: %[1]q, subject: acme-orchestrator-1}]
   - name: acme-script
     peer: acme
     clients: [acme-script]
@@ -344,7 +401,7 @@ mappings:
         constraints: {max_requests_per_hour: 5}
     ttl: 120s
     proof: optional
-`, w.acme.issuer, archive, w.jwks(w.globex), w.secretHash("globex"))
+`, w.acme.issuer, archive, w.agent.jwks(w.globex), w.secretHash("globex"), w.orchestrator.jwks(w.globex))
 }
 
 // keep leaves everything running until the context ends.
