@@ -23,6 +23,9 @@ func newTokenCommand(a *app) *cobra.Command {
 // the endpoint is, who asks, and what for.
 type tokenFlags struct {
 	app *app
+	// prefix is how the flags that name the client begin, "to-" for those of the
+	// broker that a grant is redeemed at.
+	prefix string
 
 	issuer, tokenURL, caFile string
 
@@ -41,11 +44,7 @@ func addTokenFlags(a *app, cmd *cobra.Command) *tokenFlags {
 	flags.StringVar(&f.issuer, "issuer", "", "issuer whose metadata names the token endpoint")
 	flags.StringVar(&f.tokenURL, "token-url", "", "the token endpoint itself")
 	flags.StringVar(&f.caFile, "ca-file", "", "PEM certificates to trust besides the system's")
-	flags.StringVar(&f.clientID, "client-id", "", "who asks")
-	flags.StringVar(&f.secret, "client-secret-file", "", "where the client's secret is: a file, - for stdin, or env:NAME")
-	flags.StringVar(&f.keyFile, "client-key", "", "file with the client's private key, PEM or JWK (private_key_jwt)")
-	flags.StringVar(&f.keyID, "client-key-id", "", "kid of that key (default: the JWK's, else the thumbprint)")
-	flags.StringVar(&f.method, "client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt or none (default: what the credential is for)")
+	f.addClientFlags(cmd)
 	flags.StringVar(&f.dpopKey, "dpop-key", "", "file with the key to bind the token to; made when absent")
 	flags.StringArrayVar(&f.audiences, "audience", nil, "who the token is for")
 	flags.StringArrayVar(&f.resources, "resource", nil, "who the token is for, as a URI (RFC 8707)")
@@ -55,10 +54,26 @@ func addTokenFlags(a *app, cmd *cobra.Command) *tokenFlags {
 	flags.StringVar(&f.taskPurpose, "task-purpose", "", "what the task is about")
 	flags.DurationVar(&f.ttl, "requested-ttl", 0, "ask for less life, such as 2m")
 	flags.BoolVar(&f.printCurl, "print-curl", false, "print the request as a curl command and send nothing")
-	for _, name := range []string{"ca-file", "client-secret-file", "client-key", "dpop-key"} {
+	for _, name := range []string{"ca-file", "dpop-key"} {
 		_ = cmd.MarkFlagFilename(name) // fails only for a flag that does not exist
 	}
 	return f
+}
+
+// addClientFlags adds those that say who asks, and how that is proven.
+func (f *tokenFlags) addClientFlags(cmd *cobra.Command) {
+	flags, where := cmd.Flags(), ""
+	if f.prefix != "" {
+		where = " at the broker that redeems the grant"
+	}
+	flags.StringVar(&f.clientID, f.prefix+"client-id", "", "who asks"+where)
+	flags.StringVar(&f.secret, f.prefix+"client-secret-file", "", "where the client's secret is"+where+": a file, - for stdin, or env:NAME")
+	flags.StringVar(&f.keyFile, f.prefix+"client-key", "", "file with the client's private key, PEM or JWK (private_key_jwt)")
+	flags.StringVar(&f.keyID, f.prefix+"client-key-id", "", "kid of that key (default: the JWK's, else the thumbprint)")
+	flags.StringVar(&f.method, f.prefix+"client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt or none (default: what the credential is for)")
+	for _, name := range []string{"client-secret-file", "client-key"} {
+		_ = cmd.MarkFlagFilename(f.prefix + name) // fails only for a flag that does not exist
+	}
 }
 
 // check finds what is wrong with the flags before anything is read or sent.
@@ -94,11 +109,11 @@ func (f *tokenFlags) checkCredential() error {
 	ok, known := fits[f.authMethod()]
 	switch {
 	case f.authMethod() == "":
-		return usageError("say how the client authenticates: --client-secret-file, --client-key or --client-auth none")
+		return usageError("say how the client authenticates: --%[1]sclient-secret-file, --%[1]sclient-key or --%[1]sclient-auth none", f.prefix)
 	case !known:
-		return usageError("--client-auth is client_secret_basic, client_secret_post, private_key_jwt or none")
+		return usageError("--%sclient-auth is client_secret_basic, client_secret_post, private_key_jwt or none", f.prefix)
 	case !ok:
-		return usageError("--client-auth %s does not go with the credential that was given", f.method)
+		return usageError("--%sclient-auth %s does not go with the credential that was given", f.prefix, f.method)
 	case f.keyFile != "" && f.issuer == "":
 		return usageError("--client-key needs --issuer: the assertion is addressed to it")
 	}
@@ -151,22 +166,36 @@ func (f *tokenFlags) ask(cmd *cobra.Command, form url.Values) error {
 	if err != nil {
 		return err
 	}
+	answer, err := f.request(cmd, web, c, form)
+	if err != nil {
+		return err
+	}
+	return f.print(cmd, c, answer)
+}
+
+// request sends a request to the token endpoint that the flags name.
+func (f *tokenFlags) request(cmd *cobra.Command, web *web, c *credential, form url.Values) (*granted, error) {
 	endpoint := f.tokenURL
 	if endpoint == "" {
 		about, err := web.discover(cmd.Context(), f.issuer)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if endpoint, err = about.tokenEndpoint(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	answer, err := web.token(cmd.Context(), endpoint, form, c)
 	if refused, ok := errors.AsType[*tokenError](err); ok {
-		return withExit(refused.exitCode(), err)
+		return nil, withExit(refused.exitCode(), err)
 	}
-	if err != nil {
-		return err
+	return answer, err
+}
+
+// print says what was granted: a token that can be used.
+func (f *tokenFlags) print(cmd *cobra.Command, c *credential, answer *granted) error {
+	if answer.isGrant() {
+		return errUnknownType
 	}
 	if c.proof != nil && !strings.EqualFold(answer.Type, "DPoP") {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: the token is not bound to the key; whoever holds it can use it")
@@ -174,6 +203,6 @@ func (f *tokenFlags) ask(cmd *cobra.Command, form url.Values) error {
 	if f.app.json {
 		return printJSON(cmd.OutOrStdout(), answer.whole)
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), answer.token.Reveal())
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), answer.token.Reveal())
 	return err
 }

@@ -153,10 +153,16 @@ func (m *serverMetadata) url(name, value string) (string, error) {
 
 // granted is a token that was issued (RFC 6749 section 5.1).
 type granted struct {
-	Type  string
-	token ident.RawToken
-	whole json.RawMessage // a secret
+	Type   string
+	issued string // issued_token_type (RFC 8693 section 2.2.1), when there is one
+	token  ident.RawToken
+	whole  json.RawMessage // a secret
 }
+
+// isGrant reports whether it is no access token (RFC 8693 section 2.2.1).
+func (g *granted) isGrant() bool { return strings.EqualFold(g.Type, "N_A") }
+
+var errUnknownType = errors.New("the answer of the token endpoint holds a token of an unknown type")
 
 // token asks a token endpoint, and once more when it wants a nonce in the
 // proof (RFC 9449 section 8). The error is a *tokenError when it answered.
@@ -201,16 +207,17 @@ func (w *web) post(ctx context.Context, endpoint string, form url.Values, c *cre
 
 func parseGranted(body []byte) (*granted, error) {
 	var in struct {
-		Token string `json:"access_token"`
-		Type  string `json:"token_type"`
+		Token  string `json:"access_token"`
+		Type   string `json:"token_type"`
+		Issued string `json:"issued_token_type"`
 	}
 	switch err := json.Unmarshal(body, &in); {
 	case err != nil:
 		return nil, errors.New("the answer of the token endpoint is no JSON object")
 	case in.Token == "" || visible(in.Token) != in.Token:
 		return nil, errors.New("the answer of the token endpoint holds no token")
-	case !strings.EqualFold(in.Type, "Bearer") && !strings.EqualFold(in.Type, "DPoP"):
-		return nil, errors.New("the answer of the token endpoint holds a token of an unknown type")
+	case !strings.EqualFold(in.Type, "Bearer") && !strings.EqualFold(in.Type, "DPoP") && !strings.EqualFold(in.Type, "N_A"):
+		return nil, errUnknownType
 	}
-	return &granted{Type: in.Type, token: ident.NewRawToken(in.Token), whole: bytes.TrimSpace(body)}, nil
+	return &granted{Type: in.Type, issued: in.Issued, token: ident.NewRawToken(in.Token), whole: bytes.TrimSpace(body)}, nil
 }

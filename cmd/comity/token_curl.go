@@ -13,8 +13,19 @@ import (
 // that command from where the flags say, and do not stand in it. What has to
 // be signed anew for each request stands as a variable, explained above.
 func (f *tokenFlags) curl(w io.Writer, form url.Values, subject string) error {
+	var late []string
+	if subject != "" {
+		late = append(late, "--data-urlencode subject_token="+shellSource(subject))
+	}
+	before, command := f.curlCommand(form, late)
+	_, err := fmt.Fprintln(w, strings.Join(append(before, command), "\n"))
+	return err
+}
+
+// curlCommand is the command, and the lines that have to stand before it. More
+// are parameters that hold secrets.
+func (f *tokenFlags) curlCommand(form url.Values, more []string) (before []string, command string) {
 	form = maps.Clone(form)
-	var before []string
 	args := []string{"curl -sS --fail-with-body"}
 	var late []string // parameters that hold secrets
 	switch f.authMethod() {
@@ -31,9 +42,7 @@ func (f *tokenFlags) curl(w io.Writer, form url.Values, subject string) error {
 	default:
 		form.Set("client_id", f.clientID)
 	}
-	if subject != "" {
-		late = append(late, "--data-urlencode subject_token="+shellSource(subject))
-	}
+	late = append(late, more...)
 	endpoint := shellQuote(f.tokenURL)
 	if f.tokenURL == "" {
 		before = append(before, "TOKEN_ENDPOINT=$(curl -sS --fail "+shellQuote(metadataURLs(f.issuer)[0])+" | jq -r .token_endpoint)")
@@ -48,9 +57,7 @@ func (f *tokenFlags) curl(w io.Writer, form url.Values, subject string) error {
 			args = append(args, "--data-urlencode "+shellQuote(name+"="+value))
 		}
 	}
-	args = append(append(args, late...), endpoint)
-	_, err := fmt.Fprintln(w, strings.Join(append(before, strings.Join(args, " \\\n  ")), "\n"))
-	return err
+	return before, strings.Join(append(append(args, late...), endpoint), " \\\n  ")
 }
 
 // shellSource is a word that a shell makes of what a flag names.

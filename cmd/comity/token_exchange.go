@@ -16,6 +16,11 @@ It asks a token endpoint by token exchange (RFC 8693) and prints the token, or
 with --json the whole answer. Tokens and secrets come from files, from stdin (-)
 or from the environment (env:NAME), never from the command line.
 
+With --via chaining it crosses in two legs instead: it asks the home broker
+(--issuer) for a grant for the broker named by --audience, and redeems the grant
+there (RFC 7523), as the client that the flags beginning with --to name. The
+proof key is the same on both legs.
+
 Exit code 3 says that the broker refused; its decision ID is what the domain's
 administrators explain the refusal by.`,
 		Example: `  comity token exchange --issuer https://broker.globex.example --client-id acme-agent \
@@ -23,40 +28,70 @@ administrators explain the refusal by.`,
       --audience https://archive.globex.example
   comity token issue ... | comity token exchange --issuer https://broker.globex.example \
       --client-id acme-agent --client-key agent.pem --subject-token - \
-      --resource https://archive.globex.example --scope archive.read`,
+      --resource https://archive.globex.example --scope archive.read
+  comity token exchange --via chaining --issuer https://as.acme.example --client-id acme-agent \
+      --client-key agent.pem --audience https://broker.globex.example --to-client-key globex.pem \
+      --dpop-key dpop.pem --subject-token token.txt --resource https://archive.globex.example`,
 		Args: cobra.NoArgs,
 	}
 	f := addTokenFlags(a, cmd)
 	subject := cmd.Flags().String("subject-token", "", "where the token to exchange is: a file, - for stdin, or env:NAME")
 	kind := cmd.Flags().String("subject-token-type", "access_token", "what it is: access_token, jwt or id_token")
+	via := cmd.Flags().String("via", "direct", "direct, or chaining: by a grant of the home broker")
+	chain := addChainFlags(f, cmd)
 	_ = cmd.MarkFlagFilename("subject-token") // fails only for a flag that does not exist
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *subject == "" {
-			return usageError("say where the token to exchange is: --subject-token")
-		}
-		if *subject == fromStdin && f.secret == fromStdin {
-			return usageError("--subject-token and --client-secret-file cannot both be read from stdin")
-		}
-		if err := f.check(); err != nil {
+		subjectType, err := f.checkExchange(*subject, *kind)
+		if err != nil {
 			return err
 		}
-		subjectType, err := parseTokenType(*kind)
+		ask, curl := f.ask, f.curl
+		switch *via {
+		case "direct":
+			err = chain.unused(cmd)
+		case "chaining":
+			err = chain.complete()
+			ask, curl = chain.ask, chain.curl
+			if err == nil && *subject == fromStdin && chain.to.secret == fromStdin {
+				err = usageError("--subject-token and --to-client-secret-file cannot both be read from stdin")
+			}
+		default:
+			err = usageError("--via is direct or chaining")
+		}
 		if err != nil {
-			return usageError("--subject-token-type: %v", err)
+			return err
 		}
 		form := f.form(exchange.GrantTokenExchange)
 		form.Set("subject_token_type", subjectType.String())
 		if f.printCurl {
-			return f.curl(cmd.OutOrStdout(), form, *subject)
+			return curl(cmd.OutOrStdout(), form, *subject)
 		}
 		token, err := readSource(cmd, f.app.env, *subject)
 		if err != nil {
 			return err
 		}
 		form.Set("subject_token", token)
-		return f.ask(cmd, form)
+		return ask(cmd, form)
 	}
 	return cmd
+}
+
+// checkExchange finds what is wrong with the flags of the request itself.
+func (f *tokenFlags) checkExchange(subject, kind string) (ident.TokenType, error) {
+	if subject == "" {
+		return ident.TokenType{}, usageError("say where the token to exchange is: --subject-token")
+	}
+	if subject == fromStdin && f.secret == fromStdin {
+		return ident.TokenType{}, usageError("--subject-token and --client-secret-file cannot both be read from stdin")
+	}
+	if err := f.check(); err != nil {
+		return ident.TokenType{}, err
+	}
+	subjectType, err := parseTokenType(kind)
+	if err != nil {
+		return subjectType, usageError("--subject-token-type: %v", err)
+	}
+	return subjectType, nil
 }
 
 // parseTokenType accepts the short name and the URI.
