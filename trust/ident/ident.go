@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -95,20 +96,49 @@ func checkIssuerURL(s string, u *url.URL) error {
 		return errors.New("the host is missing")
 	case u.Host != strings.ToLower(u.Host):
 		return errors.New("the host must be in lower case")
+	case !canonicalHost(u.Hostname()):
+		return errors.New("the host must be a name or an address in its shortest spelling")
 	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.HasSuffix(u.Host, ":"):
 		return errors.New("the default port must be left out")
-	case strings.ContainsAny(s, "%\\") || !printable(s):
-		return errors.New("percent-encoding, blanks and control characters are not allowed")
+	case !canonicalPort(u.Port()):
+		return errors.New("the port must be from 1 to 65535 without leading zeros")
+	case strings.ContainsAny(s, "%\\\"<>^`{|}") || strings.ContainsAny(u.Path, "[]") || !printable(s):
+		return errors.New("only what RFC 3986 section 3.3 lets a path hold unescaped is allowed")
+	case strings.Contains(u.Path, "//"):
+		return errors.New("the path has an empty segment")
 	}
-	for seg := range strings.SplitSeq(strings.Trim(u.Path, "/"), "/") {
-		if seg == "." || seg == ".." || seg == "" && strings.Trim(u.Path, "/") != "" {
-			return errors.New("the path has an empty or dot segment")
+	for seg := range strings.SplitSeq(u.Path, "/") {
+		if seg == "." || seg == ".." {
+			return errors.New("the path has a dot segment")
 		}
 	}
 	if u.Scheme+"://"+u.Host+u.Path != s {
 		return errors.New("the spelling is not canonical")
 	}
 	return nil
+}
+
+// canonicalHost reports whether the host, without brackets or port, is a name
+// without empty labels or an address as it prints. Other spellings of an
+// address ("127.1", "0x7f000001") are what some resolvers take for one.
+func canonicalHost(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.String() == host
+	}
+	if _, err := ParseDomain(host); err != nil {
+		return false
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return !isDigit(last[0])
+}
+
+// canonicalPort reports whether the port is left out or written one way only.
+func canonicalPort(port string) bool {
+	if port == "" {
+		return true
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n != 0 && port[0] != '0'
 }
 
 func (i Issuer) String() string { return i.uri }
