@@ -63,6 +63,9 @@ func (k key) fullDoc() string {
 	if k.unbuilt {
 		doc += " Not supported by this build yet: refused when set."
 	}
+	if k.idle {
+		doc += " Checked, but not acted on by this build yet."
+	}
 	return doc
 }
 

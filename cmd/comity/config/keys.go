@@ -17,6 +17,7 @@ type key struct {
 	secret  bool              // may hold a credential: redacted, never quoted, no flag
 	envOnly bool              // refused in the file and as a flag
 	unbuilt bool              // promised, not supported yet: refused when set
+	idle    bool              // checked, and not acted on yet: a warning when set
 }
 
 // The words by which the reference calls the types.
@@ -121,9 +122,9 @@ func issuingKeys() []key {
 			doc: "A PEM or JWK private key instead of generated keys; its kid is the thumbprint (RFC 7638). Refused when everybody may read it."},
 		{path: "keys.inline", at: func(c *Config) any { return &c.Keys.Inline }, form: "PEM or JWK", secret: true, envOnly: true,
 			doc: "The private key itself instead of a file. From the environment only, so that it stays out of files and process lists."},
-		{path: "keys.rotate_every", at: func(c *Config) any { return &c.Keys.RotateEvery }, def: "2160h",
+		{path: "keys.rotate_every", at: func(c *Config) any { return &c.Keys.RotateEvery }, def: "2160h", idle: true,
 			doc: "Age at which a generated key is replaced. At least 1h."},
-		{path: "keys.overlap", at: func(c *Config) any { return &c.Keys.Overlap }, def: "24h",
+		{path: "keys.overlap", at: func(c *Config) any { return &c.Keys.Overlap }, def: "24h", idle: true,
 			doc: "How long a replaced key stays published. At least tokens.max_ttl, and less than rotate_every."},
 		{path: "keys.seal", at: func(c *Config) any { return &c.Keys.Seal }, def: "file:comity.seal", form: "file:PATH", isPath: true,
 			doc: "The key that seals signing keys in the store; generated with mode 0600 when absent. Every replica needs the same one."},
@@ -146,7 +147,7 @@ func issuingKeys() []key {
 
 func watchingKeys() []key {
 	return []key{
-		{path: "audit.retention", at: func(c *Config) any { return &c.Audit.Retention }, def: "8760h",
+		{path: "audit.retention", at: func(c *Config) any { return &c.Audit.Retention }, def: "8760h", idle: true,
 			doc: "How long records are kept. At least 2160h (90 days)."},
 		{path: "audit.export", at: func(c *Config) any { return &c.Audit.Export }, form: "list of URLs", secret: true, unbuilt: true,
 			doc: "Where records are sent besides the store."},

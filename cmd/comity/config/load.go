@@ -40,6 +40,7 @@ func Load(path string, env []string, flags map[string]string) (*Loaded, error) {
 	if readable {
 		l.problems = append(l.problems, validate(l)...)
 	}
+	l.warnIdle()
 	loaded := &Loaded{File: path, Origins: l.origins, Warnings: l.warnings, Draft: l.cfg}
 	if len(l.problems) > 0 {
 		l.problems.sort()
@@ -47,6 +48,15 @@ func Load(path string, env []string, flags map[string]string) (*Loaded, error) {
 	}
 	loaded.Config = l.cfg
 	return loaded, nil
+}
+
+// warnIdle says of which settings nothing comes yet.
+func (l *loader) warnIdle() {
+	for _, k := range l.keys {
+		if o, set := l.origins[k.path]; k.idle && set && o.Kind != FromDefault {
+			l.warnings = append(l.warnings, k.path+": this build does not act on it yet")
+		}
+	}
 }
 
 // loader lays one layer over another.
