@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/comity-auth/comity/exchange"
@@ -23,6 +24,8 @@ type Options struct {
 	Issuer    ident.Issuer
 	Exchanger Exchanger
 	Inspector Inspector
+	// Feed is the revocation feed. Without one there is none.
+	Feed Feed
 	// JWKS is the public key set, as JSON.
 	JWKS func() []byte
 	// Algorithm is the one tokens are signed with.
@@ -44,6 +47,7 @@ const (
 	pathIntrospect = "/introspect"
 	pathRevoke     = "/revoke"
 	pathJWKS       = "/.well-known/jwks.json"
+	pathFeed       = "/revocations"
 	pathASMetadata = "/.well-known/oauth-authorization-server"
 	pathOIDC       = "/.well-known/openid-configuration"
 )
@@ -63,6 +67,8 @@ type middleware func(http.Handler) http.Handler
 type handler struct {
 	opts     Options
 	metadata []byte
+	// followers counts who waits for a revocation.
+	followers atomic.Int64
 }
 
 // New returns the handler of the public listener. Whatever is not in its table
@@ -85,6 +91,7 @@ func New(o Options) (http.Handler, error) {
 		{"POST " + pathIntrospect, h.introspect, []middleware{h.observed(pathIntrospect), h.recovered, h.bounded}},
 		{"POST " + pathRevoke, h.revoke, []middleware{h.observed(pathRevoke), h.recovered, h.bounded}},
 		{"GET " + pathJWKS, h.jwks, []middleware{h.observed(pathJWKS), h.recovered}},
+		{"GET " + pathFeed, h.revocations, []middleware{h.observed(pathFeed), h.recovered}},
 		{"GET " + pathASMetadata, h.describe, []middleware{h.observed(pathASMetadata), h.recovered}},
 		{"GET " + pathOIDC, h.describe, []middleware{h.observed(pathOIDC), h.recovered}},
 		{"GET /healthz", h.live, nil},

@@ -34,7 +34,8 @@ type surface struct{ public, admin, ops http.Handler }
 func (n *Node) openHandlers(context.Context) (err error) {
 	var s surface
 	s.public, err = broker.New(broker.Options{
-		Issuer: n.cfg.Issuer, Exchanger: n.service, Inspector: n.service, JWKS: n.ring.JWKS, Algorithm: n.ring.Algorithm(), Ready: n.Ready,
+		Issuer: n.cfg.Issuer, Exchanger: n.service, Inspector: n.service,
+		Feed: exchange.NewFeed(Settings(&n.cfg), n.live, n.ring, time.Now), JWKS: n.ring.JWKS, Algorithm: n.ring.Algorithm(), Ready: n.Ready,
 		TrustedProxies: n.cfg.TrustedProxies, Logger: n.log, Observe: n.metrics.HTTP,
 	})
 	if err != nil {
