@@ -373,3 +373,56 @@ func TestNamedCasesHaveTests(t *testing.T) {
 		t.Error("no page names a case: has the threat model moved?")
 	}
 }
+
+// The page of standards names files and tests that exist, and for each
+// requirement both.
+func TestProtocolNamesWhatThereIs(t *testing.T) {
+	t.Parallel()
+	const page = "protocol.md"
+	file, name := regexp.MustCompile("`([a-z0-9_./]+\\.go)`"), regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
+	have := declared(t)
+	rows := 0
+	for line := range strings.Lines(read(t, page)) {
+		files, tests := file.FindAllStringSubmatch(line, -1), name.FindAllStringSubmatch(line, -1)
+		for _, m := range files {
+			if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
+		for _, m := range tests {
+			if !have[m[1]] {
+				t.Errorf("%s names %s, which is no test", page, m[1])
+			}
+		}
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| Requirement") {
+			continue
+		}
+		if rows++; len(files) == 0 || len(tests) == 0 {
+			t.Errorf("%s: a requirement lacks its file or its test: %s", page, line)
+		}
+	}
+	if rows < 40 {
+		t.Errorf("%s has %d requirements, want more: has its form changed?", page, rows)
+	}
+}
+
+// declared are the names of all tests and fuzz targets.
+func declared(t *testing.T) map[string]bool {
+	t.Helper()
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	out := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range function.FindAllStringSubmatch(string(text), -1) {
+			out[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
