@@ -27,6 +27,8 @@ type serverMetadata struct {
 	AuthMethods        []string `json:"token_endpoint_auth_methods_supported"`
 	AuthAlgorithms     []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	DPoPAlgorithms     []string `json:"dpop_signing_alg_values_supported"`
+	CertificateBound   bool     `json:"tls_client_certificate_bound_access_tokens"`
+	MTLSAliases        *aliases `json:"mtls_endpoint_aliases,omitempty"`
 	AAPProfile         string   `json:"aap_profile"`
 	AAPClaims          []string `json:"aap_claims_supported"`
 	SubjectTokenTypes  []string `json:"subject_token_types_supported"`
@@ -36,8 +38,21 @@ type serverMetadata struct {
 	ServiceDescription string   `json:"service_documentation,omitempty"`
 }
 
-func metadata(issuer ident.Issuer, algorithm string) ([]byte, error) {
-	methods := []string{"private_key_jwt", "client_secret_basic", "client_secret_post"}
+// aliases are the endpoints for clients with certificates (RFC 8705 section 5).
+// They are the same as for all: certificates are asked for and never insisted on.
+type aliases struct {
+	Token         string `json:"token_endpoint"`
+	Introspection string `json:"introspection_endpoint"`
+	Revocation    string `json:"revocation_endpoint"`
+}
+
+func metadata(o Options) ([]byte, error) {
+	issuer, algorithm := o.Issuer, o.Algorithm
+	methods := []string{"private_key_jwt", "client_secret_basic", "client_secret_post", "tls_client_auth", "self_signed_tls_client_auth"}
+	var mtls *aliases
+	if o.MutualTLS {
+		mtls = &aliases{TokenURL(issuer), issuer.String() + pathIntrospect, issuer.String() + pathRevoke}
+	}
 	return json.Marshal(serverMetadata{
 		Introspection:      issuer.String() + pathIntrospect,
 		Revocation:         issuer.String() + pathRevoke,
@@ -55,6 +70,8 @@ func metadata(issuer ident.Issuer, algorithm string) ([]byte, error) {
 		AuthMethods:        append(methods, "none"),
 		AuthAlgorithms:     exchange.AssertionAlgorithms(),
 		DPoPAlgorithms:     exchange.ProofAlgorithms(),
+		CertificateBound:   true,
+		MTLSAliases:        mtls,
 		AAPProfile:         "draft-01",
 		AAPClaims:          []string{"agent", "task", "capabilities", "oversight", "delegation", "context", "audit"},
 		SubjectTokenTypes:  []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDToken.String()},

@@ -32,9 +32,13 @@ type Options struct {
 	Algorithm string
 	// Ready says whether tokens can be issued now.
 	Ready func() error
-	// TrustedProxies are whose X-Forwarded-For counts.
+	// TrustedProxies are whose X-Forwarded-For and certificate header count.
 	TrustedProxies []netip.Prefix
-	Logger         *slog.Logger
+	// CertificateHeader is HeaderClientCert (default) or HeaderSSLClientCert.
+	CertificateHeader string
+	// MutualTLS says that the listener asks clients for certificates itself.
+	MutualTLS bool
+	Logger    *slog.Logger
 	// Observe sees every response, when set. The route is one of the table's.
 	Observe func(route string, status int, took time.Duration)
 	// Timeout bounds one request; default 10 s.
@@ -80,9 +84,16 @@ func New(o Options) (http.Handler, error) {
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
 	}
+	switch o.CertificateHeader {
+	case "":
+		o.CertificateHeader = HeaderClientCert
+	case HeaderClientCert, HeaderSSLClientCert:
+	default:
+		return nil, errors.New("broker: the certificate header is not one that can be read")
+	}
 	h := &handler{opts: o}
 	var err error
-	if h.metadata, err = metadata(o.Issuer, o.Algorithm); err != nil {
+	if h.metadata, err = metadata(o); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()

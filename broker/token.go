@@ -33,13 +33,16 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) {
 // request is what every endpoint takes of a request.
 func (h *handler) request(w http.ResponseWriter, r *http.Request) exchange.Request {
 	form, defect := readForm(w, r)
+	chain, bad := certificates(r, h.opts.TrustedProxies, h.opts.CertificateHeader)
 	return exchange.Request{
 		Form:          form,
 		Defect:        defect,
 		Authorization: r.Header.Values("Authorization"),
 		DPoP:          r.Header.Values("DPoP"),
-		Address:       clientAddress(r, h.opts.TrustedProxies),
-		UserAgent:     r.UserAgent(),
+
+		Certificates: chain, CertificateDefect: bad,
+		Address:   clientAddress(r, h.opts.TrustedProxies),
+		UserAgent: r.UserAgent(),
 	}
 }
 

@@ -19,11 +19,13 @@ type bound struct {
 // proofAlgorithms are those a DPoP proof may be signed with.
 var proofAlgorithms = []string{"ES256", "EdDSA", "ES384", "PS256", "RS256"}
 
-// bind is step 3: sender constraint by DPoP (RFC 9449).
+// bind is step 3: sender constraint by DPoP (RFC 9449) and by certificate
+// (RFC 8705).
 func (s *Service) bind(t *trail, c caller) (bound, error) {
 	b := bound{caller: c}
 	if len(c.dpop) == 0 {
 		t.note("binding", "dpop", "none was sent")
+		t.bindCertificate(&b)
 		return b, nil
 	}
 	want := proof.Want{Method: "POST", URLs: []string{s.opts.Endpoint}, Now: t.now, Window: proof.Window,
@@ -39,6 +41,7 @@ func (s *Service) bind(t *trail, c caller) (bound, error) {
 	t.useOnce(trust.NewOnce(trust.OnceProof, jkt, id, p.Expires()))
 	b.proven = p.Confirmation()
 	t.pass("binding", "dpop", "one valid proof for this endpoint", jkt)
+	t.bindCertificate(&b)
 	return b, nil
 }
 

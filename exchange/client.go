@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -48,12 +49,26 @@ type credential struct {
 	secret    ident.RawToken
 	assertion ident.RawToken
 	malformed string // why the credential can prove nothing
+	// certificates came with the request, whatever the method; they are the
+	// credential when the client is registered so.
+	certificates      []*x509.Certificate
+	certificateDefect error
 }
 
 // readCredential finds the one method that a request uses (RFC 6749 section
 // 2.3). What is malformed inside a method is the client's failure to
-// authenticate; two methods are a malformed request.
-func readCredential(p parameters, authorization []string) (credential, error) {
+// authenticate; two methods are a malformed request. A certificate is no method
+// by itself: it may be there for binding alone (RFC 8705 section 3).
+func readCredential(p parameters, req Request) (credential, error) {
+	c, err := readMethod(p, req.Authorization)
+	c.certificates, c.certificateDefect = req.Certificates, req.CertificateDefect
+	if c.certificateDefect == nil && len(c.certificates) > 0 {
+		c.certificateDefect = CheckCertificates(c.certificates)
+	}
+	return c, err
+}
+
+func readMethod(p parameters, authorization []string) (credential, error) {
 	var found []credential
 	if len(authorization) > 1 {
 		return credential{}, fmt.Errorf("%w: two Authorization headers", ErrSeveralMethods)
@@ -180,6 +195,9 @@ func (s *Service) identify(ctx context.Context, t *trail, c credential, snapshot
 		return s.identifyByAssertion(ctx, t, c, snapshot)
 	}
 	client := snapshot.Client(c.id)
+	if c.method == trust.AuthNone && client.Usable(t.now) && client.Auth.ByCertificate() {
+		return client, t.identifyByCertificate(client, c.certificates, c.certificateDefect)
+	}
 	hashes := [][32]byte{{}}
 	if client != nil && client.Auth == c.method {
 		hashes = client.SecretHashes

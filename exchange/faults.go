@@ -100,6 +100,7 @@ var meanings = []meaning{
 	{ErrClientUnknown, "client_unknown", InvalidClient, sayClient},
 	{ErrClientMethod, "client_method", InvalidClient, sayClient},
 	{ErrClientCredential, "client_credential", InvalidClient, sayClient},
+	{ErrCertificateForm, "client_credential", InvalidClient, sayClient},
 	{ErrNotOwner, "not_the_token_owner", UnauthorizedClient, "The token was issued to another client."},
 	{ErrClientGrant, "client_grant", UnauthorizedClient, sayGrant},
 
@@ -121,6 +122,7 @@ var meanings = []meaning{
 	{proof.ErrNonce, "proof_nonce", UseDPoPNonce, "The DPoP proof needs the nonce of the DPoP-Nonce header."},
 	{proof.ErrProof, "proof_invalid", InvalidDPoPProof, sayProof},
 	{trust.ErrProof, "proof_missing", InvalidDPoPProof, sayProof},
+	{trust.ErrCertificate, "certificate_missing", InvalidRequest, "The request needs a client certificate."},
 
 	{ErrIssuerUnknown, "issuer_unknown", InvalidRequest, saySubject},
 	{ErrIssuerUnusable, "issuer_unusable", InvalidRequest, saySubject},
@@ -135,7 +137,6 @@ var meanings = []meaning{
 	{ErrBinding, "binding", InvalidRequest, saySubject},
 	{proof.ErrConfirmation, "confirmation", InvalidRequest, saySubject},
 	{ErrClaimForm, "claim_form", InvalidRequest, saySubject},
-	{ErrSingleUse, "replayed", InvalidRequest, saySubject},
 	{ErrRevoked, "revoked", InvalidRequest, saySubject},
 	{federation.ErrMalformed, "token_malformed", InvalidRequest, saySubject},
 	{federation.ErrType, "token_kind", InvalidRequest, saySubject},

@@ -52,7 +52,7 @@ func (s *Service) decide(t *trail, p proven) (granted, error) {
 		Now: t.now, Grant: p.asked.grant, Client: p.client, Peer: p.peer, Subject: p.subject,
 		NamesAbroad: abroad, Redeems: p.asked.grant == trust.GrantJWTBearer, NamesClient: p.namesClient, ForGrant: forGrant,
 		Targets: targets, Scopes: p.scopes, Actions: p.actions, TTL: p.ttl, Task: p.task,
-		Proven: !p.bound.proven.IsZero(), ParentID: parentID, Names: names, From: p.from,
+		DPoP: p.bound.proven.JKT != "", Certificate: p.bound.proven.X5TS256 != "", ParentID: parentID, Names: names, From: p.from,
 	}
 	if p.actor != nil {
 		ask.Actor = &p.actor.party
@@ -152,7 +152,7 @@ func (s *Service) mint(ctx context.Context, t *trail, c crossed) (minted, error)
 	body := claims{
 		Issuer: s.opts.Settings.Issuer.String(), Subject: c.grant.Subject, Audience: c.grant.Resource.Audience.String(),
 		Expires: c.grant.Expires.Unix(), NotBefore: now.Unix(), IssuedAt: now.Unix(), ID: id,
-		ClientID: c.client.ID.String(), Scope: c.grant.Scopes.String(), Cnf: c.bound.proven, Act: nestAct(c.grant.Act), Claims: c.grant.Agent,
+		ClientID: c.client.ID.String(), Scope: c.grant.Scopes.String(), Cnf: c.confirmation(), Act: nestAct(c.grant.Act), Claims: c.grant.Agent,
 		Lineage: s.names.lineage(&c, id),
 	}
 	if err := s.checkParties(t, &c); err != nil {
@@ -197,7 +197,7 @@ type Result struct {
 
 func (s *Service) result(c crossed, token ident.RawToken, life time.Duration) Result {
 	r := Result{AccessToken: token, TokenType: "Bearer", ExpiresIn: int64(life / time.Second), Scope: c.grant.Scopes.String()}
-	if !c.bound.proven.IsZero() {
+	if c.bound.proven.JKT != "" {
 		r.TokenType = "DPoP"
 	}
 	if c.asked.grant == trust.GrantTokenExchange {

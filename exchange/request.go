@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -60,10 +61,13 @@ type Request struct {
 	// Authorization and DPoP are all values of the headers of these names.
 	Authorization []string
 	DPoP          []string
-	// Traceparent and Baggage-like headers of the caller are not taken over.
-	Traceparent string
-	Address     netip.Addr
-	UserAgent   string
+	// Certificates are those that the client showed over mutual TLS, its own
+	// first, whose key it has proved to hold. CertificateDefect is why there
+	// are none although it showed some: it wraps ErrCertificateForm.
+	Certificates      []*x509.Certificate
+	CertificateDefect error
+	Address           netip.Addr
+	UserAgent         string
 }
 
 // asked is a request that is well formed. Only wellFormed makes one.
@@ -85,6 +89,9 @@ type asked struct {
 	requestedType    ident.TokenType
 	hasRequestedType bool
 	dpop             []string
+	certificates     []*x509.Certificate
+	// certificateDefect is why certificates that were shown do not count.
+	certificateDefect error
 	// operator and agentType may repeat what the client is registered with.
 	operator, agentType string
 	from                trust.Requester
@@ -131,7 +138,7 @@ func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
 		return a, t.fail("request", "parameters", "each at most once", "a repeated one", err)
 	}
 	var err error
-	if a.credential, err = readCredential(p, req.Authorization); err != nil {
+	if a.credential, err = readCredential(p, req); err != nil {
 		return a, t.fail("request", "credentials", "one client authentication method", err.Error(), err)
 	}
 	switch p.get("grant_type") {
@@ -161,6 +168,7 @@ func (s *Service) wellFormed(t *trail, req Request) (asked, error) {
 	t.ignored(p)
 	a.operator, a.agentType = p.get("operator"), p.get("agent_type")
 	a.dpop = req.DPoP
+	a.certificates, a.certificateDefect = a.credential.certificates, a.credential.certificateDefect
 	a.from = trust.Requester{Address: req.Address}
 	t.pass("request", "parameters", "well formed", a.grant)
 	return a, nil

@@ -27,7 +27,6 @@ var (
 	ErrNotKnownThere   = errors.New("the client has no identifier at the issuer")
 	ErrBinding         = errors.New("the token is bound to a key that the request does not prove")
 	ErrClaimForm       = errors.New("a claim has the wrong form")
-	ErrSingleUse       = errors.New("the token was presented before")
 	ErrForeignResource = errors.New("the token is addressed to somebody else")
 )
 
@@ -40,6 +39,8 @@ type presented struct {
 	token    *federation.Token
 	party    trust.Party
 	id       string // the jti, or a digest when there is none
+	// certified says that it is bound to the certificate of the request.
+	certified bool
 }
 
 // proven is a bound caller with a subject that its issuer vouches for, and an
@@ -56,6 +57,9 @@ type proven struct {
 	// idjag and namesClient are what a grant is and says.
 	idjag, namesClient bool
 	actor              *presented
+	// certified says that a token came in bound to the certificate, so that
+	// what is issued has to be as well.
+	certified bool
 }
 
 // prove is step 4: the token names its issuer, the snapshot names the peer, and
@@ -75,12 +79,14 @@ func (s *Service) prove(ctx context.Context, t *trail, b bound) (proven, error) 
 		return p, err
 	}
 	p.peer, p.subject, p.token, p.tokenID = subject.peer, subject.party, subject.token, subject.id
+	p.certified = subject.certified
 	if err := s.readSubject(t, &p); err != nil || b.actorToken.IsZero() {
 		return p, err
 	}
 	p.actor, err = s.verify(ctx, t, b, presented{role: "actor", declared: b.actorType}, b.actorToken, s.issuer)
 	if err == nil {
 		t.actor(s.digests, p.actor)
+		p.certified = p.certified || p.actor.certified
 	}
 	return p, err
 }
@@ -293,9 +299,19 @@ func (p *presented) checkBinding(t *trail, b bound, claims map[string]any) error
 		return t.fail(p.role, "cnf", "jkt or x5t#S256", err.Error(), err)
 	}
 	if !cnf.IsZero() && !cnf.Satisfied(b.proven) {
-		return t.fail(p.role, "cnf", "a proof with the token's key "+cnf.JKT, "key "+b.proven.JKT, ErrBinding)
+		return t.fail(p.role, "cnf", "a proof with the token's "+named(cnf), named(b.proven), ErrBinding)
 	}
+	p.certified = cnf.X5TS256 != ""
 	return nil
+}
+
+// named says what a confirmation is of, for the record.
+func named(c proof.Confirmation) string {
+	out := "key " + c.JKT
+	if c.X5TS256 != "" {
+		out += ", certificate " + c.X5TS256
+	}
+	return out
 }
 
 // carriedScopes reads scope, or where there is none scp as some issuers write

@@ -92,11 +92,8 @@ func (n *notes) status(path, value string) Status {
 }
 
 func (n *notes) proof(path, value string) Proof {
-	if value == "mtls" || value == "both" {
-		n.later(path, true)
-		return ProofRequired
-	}
-	return Proof(n.choice(path, value, string(ProofRequired), string(ProofRequired), string(ProofOptional), string(ProofDPoP)))
+	return Proof(n.choice(path, value, string(ProofRequired), string(ProofRequired), string(ProofOptional), string(ProofDPoP),
+		string(ProofMTLS), string(ProofBoth)))
 }
 
 func (n *notes) keys(path string, set *JWKSSpec) []byte {

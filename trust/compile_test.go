@@ -160,7 +160,7 @@ func answers(t testing.TB, s *trust.Snapshot) string {
 						fmt.Fprintln(&b, peer, client, p == nil, c == nil)
 						continue
 					}
-					a := &trust.Ask{Now: now, Grant: trust.GrantTokenExchange, Client: c, Peer: p, Targets: []ident.Audience{ident.MustAudience(target)}, Proven: true,
+					a := &trust.Ask{Now: now, Grant: trust.GrantTokenExchange, Client: c, Peer: p, Targets: []ident.Audience{ident.MustAudience(target)}, DPoP: true,
 						Subject: trust.Party{Subject: "s", Holder: c.KnownAs[peer], Claims: map[string]any{"n": json.Number(fmt.Sprint(n)), "x": "y"}, Expires: now.Add(time.Hour),
 							Scopes: ident.MustScopes("archive.read a b")}, Names: names(t)}
 					g, checks, err := s.Decide(a)

@@ -45,7 +45,6 @@ func (c *Compiler) client(s ClientSpec, n *notes) *Client {
 			n.add("known_as."+peer, "is empty")
 		}
 	}
-	n.later("tls", s.TLS != nil && *s.TLS != TLSSpec{})
 	cl.Proof = n.proof("proof", s.Proof)
 	cl.Status = n.status("status", s.Status)
 	if s.Expires.IsZero() {
@@ -80,8 +79,8 @@ func (n *notes) agent(a *AgentSpec, operator string) {
 
 func (c *Compiler) clientAuth(s ClientSpec, cl *Client, n *notes) {
 	method := n.choice("auth", s.Auth, "", string(AuthPrivateKeyJWT), string(AuthSecretBasic), string(AuthSecretPost), string(AuthNone),
-		"tls_client_auth", "self_signed_tls_client_auth", "federated")
-	n.later("auth", strings.Contains(method, "tls_client_auth") || method == "federated")
+		string(AuthTLS), string(AuthSelfSignedTLS), "federated")
+	n.later("auth", method == "federated")
 	cl.Auth = ClientAuth(method)
 	hasSecret := s.SecretHash != "" || s.SecretHash2 != ""
 	switch cl.Auth {
@@ -96,9 +95,22 @@ func (c *Compiler) clientAuth(s ClientSpec, cl *Client, n *notes) {
 		if !hasSecret {
 			n.add("secret_hash", "is missing; comity client secret makes one")
 		}
+	case AuthTLS:
+		cl.Certificate = n.clientTLS(s.TLS)
+	case AuthSelfSignedTLS:
+		if cl.JWKS == nil {
+			n.add("jwks", "self_signed_tls_client_auth needs the certificate's key in jwks")
+		}
+		cl.Certificate = n.registered(cl.JWKS)
 	}
-	if cl.Auth != AuthPrivateKeyJWT && (cl.JWKS != nil || s.JWKSURI != "") {
-		n.add("jwks", "is only for private_key_jwt")
+	switch {
+	case cl.Auth == AuthSelfSignedTLS && s.JWKSURI != "":
+		n.add("jwks_uri", "is only for private_key_jwt")
+	case cl.Auth != AuthPrivateKeyJWT && cl.Auth != AuthSelfSignedTLS && (cl.JWKS != nil || s.JWKSURI != ""):
+		n.add("jwks", "is only for private_key_jwt and self_signed_tls_client_auth")
+	}
+	if cl.Auth != AuthTLS && s.TLS != nil && *s.TLS != (TLSSpec{}) {
+		n.add("tls", "is only for tls_client_auth")
 	}
 	if cl.Auth != AuthSecretBasic && cl.Auth != AuthSecretPost && hasSecret {
 		n.add("secret_hash", "is only for client_secret_basic and client_secret_post")

@@ -30,6 +30,10 @@ const (
 	ProofRequired Proof = "required"
 	ProofOptional Proof = "optional"
 	ProofDPoP     Proof = "dpop"
+	// ProofMTLS asks for a client certificate (RFC 8705), ProofBoth for that
+	// and DPoP.
+	ProofMTLS Proof = "mtls"
+	ProofBoth Proof = "both"
 )
 
 // Grant type names as trust files and records spell them.
@@ -97,7 +101,13 @@ const (
 	AuthSecretBasic   ClientAuth = "client_secret_basic"
 	AuthSecretPost    ClientAuth = "client_secret_post"
 	AuthNone          ClientAuth = "none"
+	// AuthTLS and AuthSelfSignedTLS are by certificate (RFC 8705 section 2).
+	AuthTLS           ClientAuth = "tls_client_auth"
+	AuthSelfSignedTLS ClientAuth = "self_signed_tls_client_auth"
 )
+
+// ByCertificate reports whether the method is one of RFC 8705.
+func (a ClientAuth) ByCertificate() bool { return a == AuthTLS || a == AuthSelfSignedTLS }
 
 // Client is a compiled client.
 type Client struct {
@@ -107,13 +117,15 @@ type Client struct {
 	JWKS         []byte
 	JWKSURI      string
 	SecretHashes [][32]byte
-	Grants       []string
-	Operator     string
-	Agent        *AgentSpec
-	KnownAs      map[string]string
-	Proof        Proof
-	Status       Status
-	Expires      time.Time
+	// Certificate is set for the methods by certificate alone.
+	Certificate *Certificate
+	Grants      []string
+	Operator    string
+	Agent       *AgentSpec
+	KnownAs     map[string]string
+	Proof       Proof
+	Status      Status
+	Expires     time.Time
 }
 
 // Usable reports whether the client may be served at the instant.

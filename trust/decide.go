@@ -23,14 +23,16 @@ var (
 	ErrNoPolicy  = errors.New("no policy allows this")
 	ErrPresenter = errors.New("the token was issued to somebody else")
 	ErrProof     = errors.New("a proof of possession is required")
-	ErrCarried   = errors.New("the token carries authority that the mapping does not translate")
-	ErrScope     = errors.New("more was asked for than can be granted, or nothing can")
-	ErrSubject   = errors.New("the subject cannot be mapped")
-	ErrTask      = errors.New("the task is missing or malformed")
-	ErrAgent     = errors.New("the client is not registered as an agent")
-	ErrDepth     = errors.New("the token may not be delegated further")
-	ErrLifetime  = errors.New("too little lifetime is left")
-	ErrBoundary  = errors.New("the boundary cannot be drawn")
+	// ErrCertificate says that the proof demanded is a client certificate.
+	ErrCertificate = errors.New("a client certificate is required")
+	ErrCarried     = errors.New("the token carries authority that the mapping does not translate")
+	ErrScope       = errors.New("more was asked for than can be granted, or nothing can")
+	ErrSubject     = errors.New("the subject cannot be mapped")
+	ErrTask        = errors.New("the task is missing or malformed")
+	ErrAgent       = errors.New("the client is not registered as an agent")
+	ErrDepth       = errors.New("the token may not be delegated further")
+	ErrLifetime    = errors.New("too little lifetime is left")
+	ErrBoundary    = errors.New("the boundary cannot be drawn")
 )
 
 // Party is a verified subject or actor.
@@ -83,8 +85,9 @@ type Ask struct {
 	// TTL is the life asked for; zero asks for as long as there is.
 	TTL  time.Duration
 	Task Task
-	// Proven says that the request proved possession of a key.
-	Proven bool
+	// DPoP and Certificate say what the request proved possession of: a key by
+	// DPoP (RFC 9449), that of a client certificate (RFC 8705).
+	DPoP, Certificate bool
 	// ParentID stands for the subject token in what is issued: its jti, or
 	// across a boundary a keyed digest of that.
 	ParentID string
@@ -116,6 +119,9 @@ type Grant struct {
 	Expires time.Time
 	// Act are who acts for the subject, the current actor first.
 	Act []Actor
+	// NeedsCertificate says that what is issued has to be bound to the client
+	// certificate, whatever else it is bound to.
+	NeedsCertificate bool
 	// Crosses says that the subject comes from another trust domain, Leaves
 	// that what is issued is for another domain's broker.
 	Crosses, Leaves bool
@@ -199,7 +205,7 @@ func (d *decision) exchange(g *Grant) (err error) {
 	if err := d.actor(g); err != nil {
 		return err
 	}
-	if err := d.proof(g.Mapping.Proof, g.Crosses); err != nil {
+	if err := d.proof(g, g.Mapping.Proof); err != nil {
 		return err
 	}
 	entitled, err := d.entitled(g)
@@ -235,7 +241,7 @@ func (d *decision) issue(g *Grant) (err error) {
 	if g.Policy, err = d.policy(g.Resource.Audience); err != nil {
 		return err
 	}
-	if err := d.proof(g.Policy.Proof, false); err != nil {
+	if err := d.proof(g, g.Policy.Proof); err != nil {
 		return err
 	}
 	var entitled authority
@@ -367,28 +373,56 @@ func quoteOr(s, none string) string {
 	return s
 }
 
-// proof holds the stricter of what the mapping and the client demand.
-func (d *decision) proof(of Proof, crosses bool) error {
+// proof holds what the mapping or policy and the client demand, together.
+func (d *decision) proof(g *Grant, of Proof) error {
 	if of == "" {
 		of = ProofOptional
-		if crosses {
+		if g.Crosses {
 			of = ProofRequired
 		}
 	}
-	if of == ProofOptional || d.ask.Client.Proof == ProofDPoP {
-		of = d.ask.Client.Proof
+	by := d.ask.Client.Proof
+	if by == "" {
+		by = ProofRequired
 	}
+	key := asks(ProofDPoP, of, by)
+	g.NeedsCertificate = asks(ProofMTLS, of, by)
+	optional := of == ProofOptional && by == ProofOptional
+	expected := together(of, by)
 	switch {
-	case of == ProofOptional || d.ask.Proven:
-		d.pass("proof", string(of), proven(d.ask.Proven))
-		return nil
-	default:
-		return d.fail(ErrProof, "proof", string(of), proven(false))
+	case g.NeedsCertificate && !d.ask.Certificate:
+		return d.fail(ErrCertificate, "proof", expected, d.proven())
+	case key && !d.ask.DPoP, !optional && !d.ask.DPoP && !d.ask.Certificate:
+		return d.fail(ErrProof, "proof", expected, d.proven())
 	}
+	d.pass("proof", expected, d.proven())
+	return nil
 }
 
-func proven(yes bool) string {
-	if yes {
+// asks reports whether one of the demands is for this kind of proof.
+func asks(kind Proof, demands ...Proof) bool {
+	return slices.Contains(demands, kind) || slices.Contains(demands, ProofBoth)
+}
+
+// together names two demands at once.
+func together(a, b Proof) string {
+	switch {
+	case a == b || b == ProofOptional || b == ProofRequired && a != ProofOptional:
+		return string(a)
+	case a == ProofOptional || a == ProofRequired:
+		return string(b)
+	}
+	return string(a) + " and " + string(b)
+}
+
+// proven names what the request proved.
+func (d *decision) proven() string {
+	switch {
+	case d.ask.DPoP && d.ask.Certificate:
+		return "a key and a certificate"
+	case d.ask.Certificate:
+		return "a certificate"
+	case d.ask.DPoP:
 		return "proven"
 	}
 	return "none"

@@ -123,7 +123,7 @@ func ask(t testing.TB, s *trust.Snapshot, edits ...func(*trust.Ask)) *trust.Ask 
 		Now: now, Grant: trust.GrantTokenExchange, Client: s.Client("acme-agent"), Peer: s.Peer("acme"),
 		Subject: trust.Party{Issuer: acmeIss, Subject: "alice", Holder: "agent@acme", Claims: map[string]any{"sub": "alice"},
 			IssuedAt: now.Add(-time.Minute), Expires: now.Add(time.Hour)},
-		Targets: []ident.Audience{ident.MustAudience(archive)}, Proven: true, ParentID: "parent-digest", Names: names(t),
+		Targets: []ident.Audience{ident.MustAudience(archive)}, DPoP: true, ParentID: "parent-digest", Names: names(t),
 	}
 	for _, e := range edits {
 		e(a)
@@ -206,8 +206,9 @@ func decide(t testing.TB, s *trust.Snapshot, a *trust.Ask) (trust.Grant, []audit
 }
 
 func refusals() []error {
-	return []error{trust.ErrTarget, trust.ErrNoMapping, trust.ErrAmbiguous, trust.ErrNoPolicy, trust.ErrPresenter, trust.ErrProof,
-		trust.ErrCarried, trust.ErrScope, trust.ErrSubject, trust.ErrTask, trust.ErrAgent, trust.ErrDepth, trust.ErrLifetime, trust.ErrBoundary}
+	return []error{trust.ErrTarget, trust.ErrNoMapping, trust.ErrAmbiguous, trust.ErrNoPolicy, trust.ErrPresenter, trust.ErrProof, trust.ErrCertificate,
+		trust.ErrCarried, trust.ErrScope, trust.ErrSubject, trust.ErrTask, trust.ErrAgent, trust.ErrDepth, trust.ErrLifetime, trust.ErrBoundary,
+		trust.ErrActor, trust.ErrChain}
 }
 
 func wantErr(t testing.TB, got, want error) {

@@ -153,7 +153,8 @@ var schemaWords = map[string][]string{
 	"peers.algorithms":       signatureAlgorithms,
 	"peers.aap_names":        {"short", "alias"},
 	"peers.status":           {string(Active), string(Suspended)},
-	"clients.auth":           {string(AuthPrivateKeyJWT), string(AuthSecretBasic), string(AuthSecretPost), string(AuthNone)},
+	"clients.auth":           {string(AuthPrivateKeyJWT), string(AuthSecretBasic), string(AuthSecretPost), string(AuthNone),
+		string(AuthTLS), string(AuthSelfSignedTLS)},
 	"clients.grants":         {GrantTokenExchange, GrantClientCredentials},
 	"clients.proof":          proofWords,
 	"clients.status":         {string(Active), string(Suspended)},
@@ -168,4 +169,4 @@ var schemaWords = map[string][]string{
 	"policies.status":        {string(Active), string(Suspended)},
 }
 
-var proofWords = []string{string(ProofRequired), string(ProofOptional), string(ProofDPoP)}
+var proofWords = []string{string(ProofRequired), string(ProofOptional), string(ProofDPoP), string(ProofMTLS), string(ProofBoth)}

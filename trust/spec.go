@@ -121,13 +121,15 @@ type ClientSpec struct {
 	Expires Time `json:"expires,omitzero"`
 }
 
-// TLSSpec names a certificate's subject; exactly one of its first four members.
+// TLSSpec says what is in a certificate, exactly one of its first four members,
+// and who vouches for that (RFC 8705 section 2.1.2).
 type TLSSpec struct {
 	SubjectDN string `json:"subject_dn,omitempty"`
 	SANDNS    string `json:"san_dns,omitempty"`
 	SANURI    string `json:"san_uri,omitempty"`
 	SANIP     string `json:"san_ip,omitempty"`
-	CA        string `json:"ca,omitempty"`
+	// CA holds one or more authorities, in PEM.
+	CA string `json:"ca,omitempty"`
 }
 
 // AgentSpec is the agent that a client is.
@@ -226,7 +228,7 @@ type PolicySpec struct {
 	MaxDepth  *int           `json:"max_depth,omitempty"`
 	Oversight map[string]any `json:"oversight,omitempty"`
 	Audit     map[string]any `json:"audit,omitempty"`
-	// Proof is required, optional or dpop; default what the client's is.
+	// Proof is required, optional, dpop, mtls or both; default what the client's is.
 	Proof  string `json:"proof,omitempty"`
 	Status string `json:"status,omitempty"`
 }

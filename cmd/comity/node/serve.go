@@ -36,7 +36,7 @@ func (n *Node) openHandlers(context.Context) (err error) {
 	s.public, err = broker.New(broker.Options{
 		Issuer: n.cfg.Issuer, Exchanger: n.service, Inspector: n.service,
 		Feed: exchange.NewFeed(Settings(&n.cfg), n.live, n.ring, time.Now), JWKS: n.ring.JWKS, Algorithm: n.ring.Algorithm(), Ready: n.Ready,
-		TrustedProxies: n.cfg.TrustedProxies, Logger: n.log, Observe: n.metrics.HTTP,
+		TrustedProxies: n.cfg.TrustedProxies, MutualTLS: n.cfg.TLS.Enabled(), Logger: n.log, Observe: n.metrics.HTTP,
 	})
 	if err != nil {
 		return err
@@ -150,7 +150,9 @@ func (n *Node) listen(ctx context.Context) (<-chan error, error) {
 			}
 		}
 		if l.secure {
-			l.ready = tls.NewListener(l.ready, n.tls.config())
+			// Only the public listener asks whoever comes for a certificate: on the
+			// admin listener it would make browsers ask people.
+			l.ready = tls.NewListener(l.ready, n.tls.config(l.name == "public"))
 		}
 		s := &server{listener: l.ready, http: n.server(n.answer(l.of, starting(l.health)))}
 		s.http.WriteTimeout = l.write

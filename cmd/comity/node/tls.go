@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/exchange"
 )
 
 // certificates hold what the listeners' TLS is configured with, read again when
@@ -15,6 +16,7 @@ import (
 type certificates struct {
 	files   config.TLS
 	current atomic.Pointer[tls.Config]
+	public  atomic.Pointer[tls.Config] // of the public listener
 }
 
 func openCertificates(files config.TLS) (*certificates, error) {
@@ -36,16 +38,48 @@ func (c *certificates) reload() error {
 		if next.ClientCAs, err = readPool(c.files.ClientCAFile); err != nil {
 			return err
 		}
-		next.ClientAuth = tls.VerifyClientCertIfGiven
+		next.ClientAuth = tls.RequestClientCert
 	}
+	next.VerifyConnection = shown(next.ClientCAs)
 	c.current.Store(next)
+	public := next.Clone()
+	public.ClientAuth = tls.RequestClientCert
+	c.public.Store(public)
 	return nil
 }
 
-// config asks for what is current at each handshake.
-func (c *certificates) config() *tls.Config {
+// config asks for what is current at each handshake. The public listener asks
+// every client for a certificate, whoever issued it: who may use which is in the
+// registry (RFC 8705 section 2). Without one, or on the admin listener unless
+// there are authorities for all, the connection goes on all the same.
+func (c *certificates) config(public bool) *tls.Config {
+	from := &c.current
+	if public {
+		from = &c.public
+	}
 	return &tls.Config{MinVersion: tls.VersionTLS13,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Load(), nil }}
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return from.Load(), nil }}
+}
+
+// shown ends a connection whose client shows certificates beyond the limits,
+// before anything is verified, or none of the authorities when there are any. It
+// is asked when a session is resumed as well.
+func shown(authorities *x509.CertPool) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 {
+			return nil
+		}
+		if err := exchange.CheckCertificates(s.PeerCertificates); err != nil || authorities == nil {
+			return err
+		}
+		between := x509.NewCertPool()
+		for _, cert := range s.PeerCertificates[1:] {
+			between.AddCert(cert)
+		}
+		_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: authorities, Intermediates: between,
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+		return err
+	}
 }
 
 func readPool(path string) (*x509.CertPool, error) {
