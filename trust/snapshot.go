@@ -39,7 +39,7 @@ func (c *Compiler) Compile(prev *Snapshot, st State) (*Snapshot, error) {
 	case st.Since != 0:
 		*next = *prev
 	}
-	next.revision, next.revocations, next.settings = st.Revision, st.Revocations, c.settings
+	next.revision, next.revocations, next.settings, next.touched = st.Revision, st.Revocations, c.settings, nil
 	b := newBuilder(next)
 	for _, key := range st.Removed {
 		if old, ok := next.objects.get(key); ok {
@@ -49,6 +49,9 @@ func (c *Compiler) Compile(prev *Snapshot, st State) (*Snapshot, error) {
 	for i, entry := range c.compileAll(prev, st.Objects) {
 		o := st.Objects[i]
 		if old, ok := next.objects.get(o.Key); ok {
+			if st.Since != 0 && old.object.Hash == o.Hash && old.object.Order == o.Order {
+				next.touched = append(next.touched, o.Key)
+			}
 			b.unlink(old)
 		}
 		b.link(entry)

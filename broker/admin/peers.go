@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +77,8 @@ func (h *handler) getPeersHealth(*call) (*reply, error) {
 	return &reply{body: out}, nil
 }
 
-// refreshPeer fetches the peer's keys on this replica and waits for them.
+// refreshPeer has every replica fetch the peer's keys, by putting the peer into
+// the registry as it is, and waits for what comes of it on this one.
 func (h *handler) refreshPeer(c *call) (*reply, error) {
 	s, err := h.opts.Live.Snapshot()
 	if err != nil {
@@ -84,6 +87,9 @@ func (h *handler) refreshPeer(c *call) (*reply, error) {
 	p := s.Peer(c.PathValue("name"))
 	if p == nil {
 		return nil, newProblem("not_found", "no peer of that name is registered")
+	}
+	if err := h.touch(c.Context(), trust.Key{Kind: trust.KindPeer, Name: p.Name}); err != nil {
+		return nil, err
 	}
 	err = h.opts.Keys.Refresh(c.Context(), h.opts.Peer(p))
 	out := h.healthOf(p)
@@ -152,4 +158,27 @@ func probed(r *federation.ProbeReport) Probe {
 		out.ClockAheadSeconds = &seconds
 	}
 	return out
+}
+
+// touch makes a revision in which an object is put as it is.
+func (h *handler) touch(ctx context.Context, key trust.Key) error {
+	for tries := 1; ; tries++ {
+		st, err := h.opts.Store.Load(ctx, 0)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(st.Objects, func(o trust.Object) bool { return o.Key == key })
+		if i < 0 {
+			return newProblem("not_found", "no %s of that name is registered", key.Kind)
+		}
+		revision, err := h.opts.Store.Apply(ctx, trust.Change{Base: st.Revision, Put: st.Objects[i : i+1], By: "bootstrap", Origin: "api",
+			Comment: "fetch the keys again", At: h.opts.Now()})
+		if errors.Is(err, trust.ErrConflict) && tries < 3 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return h.opts.Live.Await(ctx, trust.Fence{Revision: revision})
+	}
 }

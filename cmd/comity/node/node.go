@@ -252,6 +252,16 @@ func (n *Node) decided(ctx context.Context, r *audit.Record, id string, took tim
 
 // registryChanged keeps what is known of peers' keys to the peers there are.
 func (n *Node) registryChanged(s *trust.Snapshot) {
+	for _, key := range s.Touched() {
+		if p := s.Peer(key.Name); key.Kind == trust.KindPeer && p != nil {
+			n.work.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				defer cancel()
+				// Its failure is logged and shown with the peer's health.
+				_ = n.keys.Refresh(ctx, exchange.Verifiable(p))
+			})
+		}
+	}
 	n.keys.Retain(func(yield func(string) bool) {
 		for f := range exchange.Fingerprints(s) {
 			if !yield(f) {
