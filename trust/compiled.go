@@ -207,7 +207,12 @@ type Snapshot struct {
 	mappings  shards[route, []*Mapping]
 	policies  shards[route, []*Policy]
 	faulty    shards[Key, string]
+	touched   []Key
 }
+
+// Touched lists the objects that the changes since the snapshot before put
+// again as they were: a peer's is how every replica is asked to fetch its keys.
+func (s *Snapshot) Touched() []Key { return s.touched }
 
 // route is how mappings (peer, audience) and policies (operator, audience) are
 // found.
