@@ -39,6 +39,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("in an outage: %+v", h)
 		}
 		net.power(1, true)
+		time.Sleep(time.Second) // past the pause of the breaker, should it have just opened
 		if err := k.Refresh(t.Context(), p); err != nil {
 			t.Fatal(err)
 		}

@@ -146,14 +146,14 @@ var required = map[string]bool{
 
 // schemaWords are the closed sets, without the values this version refuses.
 var schemaWords = map[string][]string{
-	"peers.kind":             {"oidc"},
-	"peers.discovery":        {"auto", "jwks_uri", "static"},
-	"peers.token_types":      {"access_token", "jwt", "id_token"},
-	"peers.grants":           {GrantTokenExchange},
-	"peers.algorithms":       signatureAlgorithms,
-	"peers.aap_names":        {"short", "alias"},
-	"peers.status":           {string(Active), string(Suspended)},
-	"clients.auth":           {string(AuthPrivateKeyJWT), string(AuthSecretBasic), string(AuthSecretPost), string(AuthNone),
+	"peers.kind":        {"oidc"},
+	"peers.discovery":   {"auto", "jwks_uri", "static"},
+	"peers.token_types": {"access_token", "jwt", "id_token"},
+	"peers.grants":      {GrantTokenExchange},
+	"peers.algorithms":  signatureAlgorithms,
+	"peers.aap_names":   {"short", "alias"},
+	"peers.status":      {string(Active), string(Suspended)},
+	"clients.auth": {string(AuthPrivateKeyJWT), string(AuthSecretBasic), string(AuthSecretPost), string(AuthNone),
 		string(AuthTLS), string(AuthSelfSignedTLS)},
 	"clients.grants":         {GrantTokenExchange, GrantClientCredentials},
 	"clients.proof":          proofWords,

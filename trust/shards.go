@@ -37,13 +37,6 @@ func (s *shards[K, V]) all() iter.Seq2[K, V] {
 	}
 }
 
-func (s *shards[K, V]) len() (n int) {
-	for _, part := range s.parts {
-		n += len(part)
-	}
-	return n
-}
-
 // edit changes a copy of shards, piece by piece.
 type edit[K comparable, V any] struct {
 	to    *shards[K, V]

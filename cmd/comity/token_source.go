@@ -25,7 +25,7 @@ func readSource(cmd *cobra.Command, env []string, source string) (string, error)
 	if name, ok := strings.CutPrefix(source, fromEnv); ok {
 		text = lookup(env, name)
 	} else {
-		var r io.Reader = cmd.InOrStdin()
+		r := cmd.InOrStdin()
 		if source != fromStdin {
 			f, err := os.Open(source)
 			if err != nil {

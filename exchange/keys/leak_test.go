@@ -23,7 +23,7 @@ import (
 // of the encoders and of math/big, in a piece long enough to mean something.
 func spellings(secret []byte) []string {
 	piece := secret[:12] // whole base64 quanta
-	numbers := strings.Trim(fmt.Sprint(piece), "[]")
+	numbers := strings.Trim(fmt.Sprintf("%d", piece), "[]")
 	return []string{
 		string(piece), hex.EncodeToString(piece), strings.ToUpper(hex.EncodeToString(piece)),
 		base64.StdEncoding.EncodeToString(piece), base64.RawURLEncoding.EncodeToString(piece),

@@ -77,7 +77,7 @@ func newSealText() []byte {
 func parseSealText(text string) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(text, sealHeader)
 	if !ok {
-		return nil, errors.New("it is not a seal file: it does not begin with " + sealHeader)
+		return nil, fmt.Errorf("it is not a seal file: it does not begin with %q", sealHeader)
 	}
 	encoded = strings.TrimSuffix(encoded, "\n")
 	// The decoder skips line breaks, and a seal is one line.

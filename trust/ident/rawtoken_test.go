@@ -50,7 +50,7 @@ func shapes() map[string]any {
 func refuse(t *testing.T, what, text string) {
 	t.Helper()
 	low := strings.ToLower(text)
-	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("% x", secret), strings.Trim(fmt.Sprint([]byte(secret)), "[]")} {
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("% x", secret), strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]")} {
 		if strings.Contains(low, strings.ToLower(form)) {
 			t.Errorf("%s prints the credential: %s", what, text)
 		}

@@ -94,7 +94,7 @@ type statements struct {
 	fence, claim, record, release *sql.Stmt
 }
 
-func openWriter(opts Options) (*writer, error) {
+func openWriter(ctx context.Context, opts Options) (*writer, error) {
 	db, err := openDB(opts, 1)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func openWriter(opts Options) (*writer, error) {
 		{&w.stmt.record, insertRecord},
 		{&w.stmt.release, deleteOnce},
 	} {
-		if *p.into, err = db.Prepare(p.text); err != nil {
+		if *p.into, err = db.PrepareContext(ctx, p.text); err != nil { //nolint:sqlclosecheck // the writer keeps it until db.Close
 			return nil, errors.Join(fmt.Errorf("prepare: %w", err), db.Close())
 		}
 	}

@@ -37,7 +37,8 @@ type transaction struct {
 
 func commit(ctx context.Context, t transaction, once []trust.Once, b *trust.Batch) error {
 	var fence trust.Fence
-	err := t.tx.StmtContext(ctx, t.fence).QueryRowContext(ctx).Scan(&fence.Revision, &fence.Revocations)
+	read := t.tx.StmtContext(ctx, t.fence) //nolint:sqlclosecheck // the transaction closes its statements
+	err := read.QueryRowContext(ctx).Scan(&fence.Revision, &fence.Revocations)
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func commit(ctx context.Context, t transaction, once []trust.Once, b *trust.Batc
 const insertOnce = `INSERT INTO once (key, expires) VALUES (?, ?) ON CONFLICT DO NOTHING`
 
 func (t transaction) claimOnce(ctx context.Context, once []trust.Once) (fresh [][sha256.Size]byte, err error) {
-	insert := t.tx.StmtContext(ctx, t.claim)
+	insert := t.tx.StmtContext(ctx, t.claim) //nolint:sqlclosecheck // the transaction closes its statements
 	for i := range once {
 		res, err := insert.ExecContext(ctx, once[i].Key[:], once[i].Expires.UnixMicro())
 		if err != nil {
@@ -76,7 +77,7 @@ func (t transaction) claimOnce(ctx context.Context, once []trust.Once) (fresh []
 const insertRecord = `INSERT INTO records (writer, seq, at, hash, body) VALUES (?, ?, ?, ?, ?)`
 
 func (t transaction) insertRecords(ctx context.Context, settled trust.Settlement) error {
-	insert := t.tx.StmtContext(ctx, t.record)
+	insert := t.tx.StmtContext(ctx, t.record) //nolint:sqlclosecheck // the transaction closes its statements
 	for i := range settled.Rows {
 		row := &settled.Rows[i]
 		_, err := insert.ExecContext(ctx, row.Writer, row.Seq, settled.Times[i].UnixMicro(), row.Hash[:], row.Body)
@@ -90,7 +91,7 @@ func (t transaction) insertRecords(ctx context.Context, settled trust.Settlement
 const deleteOnce = `DELETE FROM once WHERE key = ?`
 
 func (t transaction) releaseOnce(ctx context.Context, keys [][sha256.Size]byte) error {
-	remove := t.tx.StmtContext(ctx, t.release)
+	remove := t.tx.StmtContext(ctx, t.release) //nolint:sqlclosecheck // the transaction closes its statements
 	for i := range keys {
 		if _, err := remove.ExecContext(ctx, keys[i][:]); err != nil {
 			return err

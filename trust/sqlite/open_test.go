@@ -97,7 +97,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run("refuses "+tc.name, func(t *testing.T) {
 			t.Parallel()
 			refused(t, tc.opts, tc.want)
-			if tc.opts.NoMigrate && tc.want == trust.ErrUnavailable {
+			if tc.opts.NoMigrate && errors.Is(tc.want, trust.ErrUnavailable) {
 				if _, err := os.Stat(tc.opts.Path); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("the file was created (%v)", err)
 				}

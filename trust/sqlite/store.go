@@ -85,7 +85,7 @@ func (s *Store) connect(ctx context.Context) (err error) {
 	if s.reader, err = openDB(s.opts, readers); err != nil {
 		return err
 	}
-	if s.writer, err = openWriter(s.opts); err != nil {
+	if s.writer, err = openWriter(ctx, s.opts); err != nil {
 		return err
 	}
 	head, err := readHead(ctx, s.reader)

@@ -98,7 +98,7 @@ func TestDoReportsProblems(t *testing.T) {
 				t.Errorf("error = %v, want %q", err, tt.text)
 			}
 			for _, known := range []error{client.ErrStale, client.ErrNotFound} {
-				if got := errors.Is(err, known); got != (tt.is == known) {
+				if got := errors.Is(err, known); got != errors.Is(tt.is, known) {
 					t.Errorf("Is(%v) = %v", known, got)
 				}
 			}
