@@ -37,7 +37,7 @@ func addChainFlags(f *tokenFlags, cmd *cobra.Command) *chainFlags {
 
 // complete gives the second leg what it shares with the first, and finds what is
 // wrong with its flags.
-func (c *chainFlags) complete() error {
+func (c *chainFlags) complete(subject string) error {
 	if len(c.home.audiences) != 1 {
 		return usageError("--via chaining needs one --audience: the issuer of the broker that redeems the grant")
 	}
@@ -54,8 +54,8 @@ func (c *chainFlags) complete() error {
 		to.clientID = c.home.clientID
 	}
 	c.home.ttl = 0 // it is about the token, not about the grant
-	if to.secret == fromStdin && c.home.secret == fromStdin {
-		return usageError("two secrets cannot both be read from stdin")
+	if to.secret == fromStdin && (subject == fromStdin || c.home.secret == fromStdin) {
+		return usageError("--to-client-secret-file and another secret cannot both be read from stdin")
 	}
 	return to.checkCredential()
 }

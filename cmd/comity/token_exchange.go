@@ -34,60 +34,67 @@ administrators explain the refusal by.`,
       --dpop-key dpop.pem --subject-token token.txt --resource https://archive.globex.example`,
 		Args: cobra.NoArgs,
 	}
-	f := addTokenFlags(a, cmd)
-	subject := cmd.Flags().String("subject-token", "", "where the token to exchange is: a file, - for stdin, or env:NAME")
-	kind := cmd.Flags().String("subject-token-type", "access_token", "what it is: access_token, jwt or id_token")
-	via := cmd.Flags().String("via", "direct", "direct, or chaining: by a grant of the home broker")
-	chain := addChainFlags(f, cmd)
+	f := &exchangeFlags{tokenFlags: addTokenFlags(a, cmd)}
+	flags := cmd.Flags()
+	flags.StringVar(&f.subject, "subject-token", "", "where the token to exchange is: a file, - for stdin, or env:NAME")
+	flags.StringVar(&f.kind, "subject-token-type", "access_token", "what it is: access_token, jwt or id_token")
+	flags.StringVar(&f.via, "via", "direct", "direct, or chaining: by a grant of the home broker")
+	f.chain = addChainFlags(f.tokenFlags, cmd)
 	_ = cmd.MarkFlagFilename("subject-token") // fails only for a flag that does not exist
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		subjectType, err := f.checkExchange(*subject, *kind)
-		if err != nil {
-			return err
-		}
-		ask, curl := f.ask, f.curl
-		switch *via {
-		case "direct":
-			err = chain.unused(cmd)
-		case "chaining":
-			err = chain.complete()
-			ask, curl = chain.ask, chain.curl
-			if err == nil && *subject == fromStdin && chain.to.secret == fromStdin {
-				err = usageError("--subject-token and --to-client-secret-file cannot both be read from stdin")
-			}
-		default:
-			err = usageError("--via is direct or chaining")
-		}
-		if err != nil {
-			return err
-		}
-		form := f.form(exchange.GrantTokenExchange)
-		form.Set("subject_token_type", subjectType.String())
-		if f.printCurl {
-			return curl(cmd.OutOrStdout(), form, *subject)
-		}
-		token, err := readSource(cmd, f.app.env, *subject)
-		if err != nil {
-			return err
-		}
-		form.Set("subject_token", token)
-		return ask(cmd, form)
-	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return f.run(cmd) }
 	return cmd
 }
 
-// checkExchange finds what is wrong with the flags of the request itself.
-func (f *tokenFlags) checkExchange(subject, kind string) (ident.TokenType, error) {
-	if subject == "" {
+// exchangeFlags are those of an exchange, in one leg or in two.
+type exchangeFlags struct {
+	*tokenFlags
+	chain              *chainFlags
+	subject, kind, via string
+}
+
+func (f *exchangeFlags) run(cmd *cobra.Command) error {
+	subjectType, err := f.check()
+	if err != nil {
+		return err
+	}
+	ask, curl := f.ask, f.curl
+	switch f.via {
+	case "direct":
+		err = f.chain.unused(cmd)
+	case "chaining":
+		err = f.chain.complete(f.subject)
+		ask, curl = f.chain.ask, f.chain.curl
+	default:
+		err = usageError("--via is direct or chaining")
+	}
+	if err != nil {
+		return err
+	}
+	form := f.form(exchange.GrantTokenExchange)
+	form.Set("subject_token_type", subjectType.String())
+	if f.printCurl {
+		return curl(cmd.OutOrStdout(), form, f.subject)
+	}
+	token, err := readSource(cmd, f.app.env, f.subject)
+	if err != nil {
+		return err
+	}
+	form.Set("subject_token", token)
+	return ask(cmd, form)
+}
+
+// check finds what is wrong with the flags before anything is read or sent.
+func (f *exchangeFlags) check() (ident.TokenType, error) {
+	if f.subject == "" {
 		return ident.TokenType{}, usageError("say where the token to exchange is: --subject-token")
 	}
-	if subject == fromStdin && f.secret == fromStdin {
+	if f.subject == fromStdin && f.secret == fromStdin {
 		return ident.TokenType{}, usageError("--subject-token and --client-secret-file cannot both be read from stdin")
 	}
-	if err := f.check(); err != nil {
+	if err := f.tokenFlags.check(); err != nil {
 		return ident.TokenType{}, err
 	}
-	subjectType, err := parseTokenType(kind)
+	subjectType, err := parseTokenType(f.kind)
 	if err != nil {
 		return subjectType, usageError("--subject-token-type: %v", err)
 	}
