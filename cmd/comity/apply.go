@@ -21,7 +21,7 @@ func newApplyCommand(a *app) *cobra.Command {
 		Example: "  comity apply -f trust.yaml\n" +
 			"  comity apply -f trust.d/ --dry-run\n" +
 			"  git show HEAD~1:trust.yaml | comity apply -f - --comment 'back to what it was'",
-		Args: cobra.NoArgs,
+		Args: noTrustArgs,
 	}
 	r := addRemoteFlags(a, cmd)
 	cmd.Flags().StringVarP(&file, "file", "f", "", "trust file, folder of trust files, or - for standard input")

@@ -234,6 +234,11 @@ func TestApplyFailures(t *testing.T) {
 	}
 	o.run(t, 1, "apply", "-f", o.write(t, "none.yaml", ""))
 	o.run(t, 2, "apply")
+	for _, command := range []string{"apply", "diff"} {
+		if _, stderr := o.run(t, 2, command, "trust.yaml"); !strings.HasPrefix(stderr, "comity: name the trust file with -f: comity "+command+" -f trust.yaml\n") {
+			t.Errorf("%s without the flag: stderr = %q", command, stderr)
+		}
+	}
 }
 
 // Apply refuses when the registry moved between the difference and the change.

@@ -21,7 +21,7 @@ func newDiffCommand(a *app) *cobra.Command {
 		Example: "  comity diff -f trust.yaml\n" +
 			"  comity diff -f trust.d/ --json\n" +
 			"  comity diff -f trust.yaml --print-curl",
-		Args: cobra.NoArgs,
+		Args: noTrustArgs,
 	}
 	r := addRemoteFlags(a, cmd)
 	cmd.Flags().StringVarP(&file, "file", "f", "", "trust file, folder of trust files, or - for standard input")

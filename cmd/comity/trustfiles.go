@@ -35,6 +35,15 @@ type origin struct {
 	lines strictyaml.Lines
 }
 
+// noTrustArgs refuses a trust file that is given without its flag, and says where
+// it belongs. Cobra would call it an unknown command.
+func noTrustArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError("name the trust file with -f: %s -f %s", cmd.CommandPath(), args[0])
+}
+
 // readTrust reads the file or folder that -f names; "-" is standard input. A
 // single file is sent as it is, so that its digest and its lines are the
 // server's too. A folder's files are put together list by list, in the order of
