@@ -58,7 +58,7 @@ func forwarded(h http.Header, header string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("%w: %d values", exchange.ErrCertificateForm, len(values))
 	}
 	var chain [][]byte
-	ok := true
+	var ok bool
 	if header == HeaderSSLClientCert {
 		chain, ok = escapedPEM(values[0])
 	} else {
