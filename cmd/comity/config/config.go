@@ -34,7 +34,7 @@ type Config struct {
 	Log            Log            // log
 }
 
-// Admin is the listener of the admin API and the console.
+// Admin is the listener of the admin API.
 type Admin struct {
 	Listen    string   // admin.listen
 	TokenFile string   // admin.token_file
@@ -58,6 +58,8 @@ type TLS struct {
 	CertFile     string // tls.cert_file
 	KeyFile      string // tls.key_file
 	ClientCAFile string // tls.client_ca_file
+	// ClientCertHeader is where trusted proxies put the client's certificate.
+	ClientCertHeader string // tls.client_cert_header
 }
 
 // Enabled reports whether the listeners that can speak TLS do.

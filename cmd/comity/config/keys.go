@@ -33,7 +33,7 @@ type section struct{ name, doc string }
 // sections lists the groups, in the order of the file.
 func sections() []section {
 	return []section{
-		{"admin", "Admin listener: the admin API and the console."},
+		{"admin", "Admin listener: the admin API."},
 		{"ops", "Operations listener: /metrics, /healthz, /readyz, and pprof when enabled."},
 		{"registry", "The registry's snapshot in memory."},
 		{"tls", "Certificates, TLS 1.3 only. Plain http needs loopback or trusted_proxies."},
@@ -102,7 +102,9 @@ func networkKeys() []key {
 		{path: "tls.key_file", at: func(c *Config) any { return &c.TLS.KeyFile }, form: formPath, isPath: true,
 			doc: "Private key, PEM. Refused when everybody may read it."},
 		{path: "tls.client_ca_file", at: func(c *Config) any { return &c.TLS.ClientCAFile }, form: formPath, isPath: true,
-			doc: "Certificate authorities of client certificates, PEM, for mutual TLS. Needs cert_file."},
+			doc: "Authorities, PEM: a client certificate of any other ends the connection, self-signed ones included. Empty: who vouches for which client is in the trust file. Needs cert_file."},
+		{path: "tls.client_cert_header", at: func(c *Config) any { return &c.TLS.ClientCertHeader }, def: "Client-Cert", enum: []string{"Client-Cert", "X-SSL-Client-Cert"},
+			doc: "Where trusted_proxies put the client's certificate: Client-Cert as RFC 9440 says, or X-SSL-Client-Cert in URL-encoded PEM as nginx writes it. They must remove it from what they receive."},
 		{path: "trusted_proxies", at: func(c *Config) any { return &c.TrustedProxies },
 			doc: "Networks whose X-Forwarded-* and client-certificate headers count."},
 		{path: "valkey", at: func(c *Config) any { return &c.Valkey }, form: formURL, secret: true, unbuilt: true,

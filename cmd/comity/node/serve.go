@@ -36,7 +36,7 @@ func (n *Node) openHandlers(context.Context) (err error) {
 	s.public, err = broker.New(broker.Options{
 		Issuer: n.cfg.Issuer, Exchanger: n.service, Inspector: n.service,
 		Feed: exchange.NewFeed(Settings(&n.cfg), n.live, n.ring, time.Now), JWKS: n.ring.JWKS, Algorithm: n.ring.Algorithm(), Ready: n.Ready,
-		TrustedProxies: n.cfg.TrustedProxies, MutualTLS: n.cfg.TLS.Enabled(), Logger: n.log, Observe: n.metrics.HTTP,
+		TrustedProxies: n.cfg.TrustedProxies, MutualTLS: n.cfg.TLS.Enabled(), CertificateHeader: n.cfg.TLS.ClientCertHeader, Logger: n.log, Observe: n.metrics.HTTP,
 	})
 	if err != nil {
 		return err
