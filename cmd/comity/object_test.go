@@ -165,6 +165,9 @@ func TestPeerProbe(t *testing.T) {
 	}
 	o.run(t, 1, "peer", "probe", "ftp://as.beta.example")
 	o.run(t, 2, "peer", "probe")
+	if _, stderr := o.run(t, 2, "peer", "probe", "acme"); !strings.Contains(stderr, "comity peer refresh acme") {
+		t.Errorf("stderr = %q, want what to do with a peer's name", stderr)
+	}
 }
 
 func TestPeerRefresh(t *testing.T) {

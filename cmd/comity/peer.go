@@ -26,6 +26,9 @@ func newPeerProbeCommand(a *app) *cobra.Command {
 	}
 	r := addRemoteFlags(a, cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !strings.Contains(args[0], "://") {
+			return usageError("%q is not an issuer; the keys of a registered peer are fetched with comity peer refresh %[1]s", args[0])
+		}
 		req, err := client.ProbePeer(args[0])
 		if err != nil {
 			return err
