@@ -76,7 +76,7 @@ func metadata(o Options) ([]byte, error) {
 		AAPClaims:          []string{"agent", "task", "capabilities", "oversight", "delegation", "context", "audit"},
 		SubjectTokenTypes:  []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDToken.String()},
 		RequestedTypes:     []string{ident.AccessToken.String(), ident.JWT.String(), ident.IDJAG.String()},
-		ChainingTypes:      []string{ident.JWT.String()},
+		ChainingTypes:      []string{ident.JWT.String(), ident.IDJAG.String()},
 		GrantProfiles:      []string{"urn:ietf:params:oauth:grant-profile:id-jag"},
 	})
 }
