@@ -35,11 +35,13 @@ tools:
 vet:
 	go vet ./...
 
-# One Postgres server serves all packages. Two at a time keeps the race build of
-# the embedded database within the memory of a small machine.
+# One Postgres server serves all packages. Everything is built first; then one
+# package runs at a time, so that those which put a broker under load have the
+# machine to themselves.
 race: tools
 	@mkdir -p bin
-	go run ./fixtures/pg/cmd/withpg -- go test -race -p 2 -timeout 10m $(TESTFLAGS) ./... 2>&1 | tee bin/test.log
+	go build -race ./...
+	go run ./fixtures/pg/cmd/withpg -- go test -race -p 1 -timeout 10m $(TESTFLAGS) ./... 2>&1 | tee bin/test.log
 
 fuzz: ## Run every fuzz target for FUZZTIME (3s)
 	@fixtures/script/fuzz.sh $(FUZZTIME)
