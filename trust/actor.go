@@ -31,6 +31,9 @@ func (d *decision) actor(g *Grant) error {
 			return err
 		}
 	}
+	if slices.ContainsFunc(g.Act, func(a Actor) bool { return a.Subject == "" }) {
+		return d.fail(ErrBoundary, "act", "a name for every actor", "no key for pseudonyms")
+	}
 	if actor == nil {
 		return nil
 	}

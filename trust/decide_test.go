@@ -584,6 +584,41 @@ func TestPeerAndClientEndsBoundByThemselves(t *testing.T) {
 	}
 }
 
+// An actor without a name would stand for anybody.
+func TestActorsDoNotCrossWithoutNames(t *testing.T) {
+	t.Parallel()
+	s := compile(t, research(reads, "boundary: {keep: [sub]}", `actors: [{issuer: "https://as.acme.example", subject: bot}]`))
+	acted := func(a *trust.Ask) {
+		a.Subject.Peer = a.Peer
+		a.Subject.Act = []trust.Actor{{Issuer: acmeIss, Subject: "bot"}}
+	}
+	g, _, err := decide(t, s, ask(t, s, scoped("archive.read"), acted))
+	if err != nil || len(g.Act) != 1 || !strings.HasPrefix(g.Act[0].Subject, "agent-") {
+		t.Errorf("Decide = %+v, %v, want a pseudonym for the actor", g.Act, err)
+	}
+	_, _, err = decide(t, s, ask(t, s, scoped("archive.read"), acted, func(a *trust.Ask) { a.Names = aap.Pseudonymiser{} }))
+	wantErr(t, err, trust.ErrBoundary)
+}
+
+// A broker without a least life still issues nothing that is over at once.
+func TestNothingIsIssuedWithoutLife(t *testing.T) {
+	t.Parallel()
+	set := settings()
+	set.MinTTL = 0
+	c, err := trust.NewCompiler(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile(nil, stateOf(t, parse(t, research(reads)), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for left, want := range map[time.Duration]error{time.Second: nil, 999 * time.Millisecond: trust.ErrLifetime, 0: trust.ErrLifetime} {
+		_, _, err := decide(t, s, ask(t, s, scoped("archive.read"), func(a *trust.Ask) { a.Subject.Expires = now.Add(left) }))
+		wantErr(t, err, want)
+	}
+}
+
 func ending(at time.Time) func(*trust.Ask) {
 	return func(a *trust.Ask) { a.Subject.Agent.Task.ExpiresAt = at.Unix() }
 }
