@@ -119,7 +119,7 @@ type LedgerOptions struct {
 	Queue   int           // entries that may wait; default 4096
 	Batch   int           // entries in one transaction; default 256
 	Timeout time.Duration // of one transaction; default 5 s
-	// Gather bounds how long an entry waits for siblings; default 1 ms. An
+	// Gather bounds how long an entry waits for siblings; default 2 ms. An
 	// entry without siblings never waits.
 	Gather time.Duration
 	// Observe is called after each transaction, when set.
@@ -153,7 +153,7 @@ func NewLedger(store Committer, opts LedgerOptions) *Ledger {
 	opts.Queue = cmp.Or(opts.Queue, 4096)
 	opts.Batch = cmp.Or(opts.Batch, 256)
 	opts.Timeout = cmp.Or(opts.Timeout, 5*time.Second)
-	opts.Gather = cmp.Or(opts.Gather, time.Millisecond)
+	opts.Gather = cmp.Or(opts.Gather, 2*time.Millisecond)
 	l := &Ledger{store: store, opts: opts, queue: make(chan *pending, opts.Queue),
 		stop: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
