@@ -167,7 +167,7 @@ func (s *Service) question(ctx context.Context, t *trail, req Request) (question
 	case req.Defect != nil:
 		err = req.Defect
 	case err != nil:
-	case len(p["token"]) > 1 || len(p["token_type_hint"]) > 1:
+	case p.checkRepeated() != nil:
 		err = ErrRepeated
 	case p.get("token") == "":
 		err = fmt.Errorf("%w: token", ErrMissing)
