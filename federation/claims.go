@@ -71,15 +71,19 @@ func (t *Token) readTimes(w Want) error {
 }
 
 // checkTimes holds the dates against the clock. Leeway helps a token that has
-// just expired; of a date in the future at most maxFuture is excused.
+// just expired; of a date in the future at most maxFuture is excused, unless
+// the caller grants a skew of its own.
 func (t *Token) checkTimes(now time.Time, p Peer, w Want) error {
-	leeway := max(p.Leeway, 0)
-	future := now.Add(min(leeway, maxFuture))
-	if !now.Before(t.expires.Add(leeway)) {
+	leeway, ahead := max(p.Leeway, 0), min(max(p.Leeway, 0), maxFuture)
+	if w.Skew > 0 {
+		leeway, ahead = w.Skew, w.Skew
+	}
+	future := now.Add(ahead)
+	if late := now.Sub(t.expires); late > leeway || late == leeway && w.Skew <= 0 {
 		return &Refusal{"exp", "less than " + leeway.String() + " ago", gap(now, t.expires), ErrExpired}
 	}
 	if t.hasNotBefore && t.notBefore.After(future) {
-		return &Refusal{"nbf", "at most " + min(leeway, maxFuture).String() + " ahead", gap(now, t.notBefore), ErrNotYetValid}
+		return &Refusal{"nbf", "at most " + ahead.String() + " ahead", gap(now, t.notBefore), ErrNotYetValid}
 	}
 	if p.MaxTokenAge <= 0 {
 		return &Refusal{"iat", "a peer with a greatest token age", "none", ErrTooOld}
@@ -87,8 +91,8 @@ func (t *Token) checkTimes(now time.Time, p Peer, w Want) error {
 	since := now
 	if t.hasIssuedAt {
 		since = t.issuedAt
-		if t.issuedAt.After(future) {
-			return &Refusal{"iat", "at most " + min(leeway, maxFuture).String() + " ahead", gap(now, t.issuedAt), ErrNotYetValid}
+		if t.issuedAt.After(future) && (w.Skew <= 0 || !t.hasNotBefore) {
+			return &Refusal{"iat", "at most " + ahead.String() + " ahead", gap(now, t.issuedAt), ErrNotYetValid}
 		}
 		if now.Sub(t.issuedAt)-leeway > p.MaxTokenAge {
 			return &Refusal{"iat", "at most " + p.MaxTokenAge.String() + " ago", gap(now, t.issuedAt), ErrTooOld}

@@ -253,3 +253,34 @@ func TestZeroTokenAgeAcceptsNothing(t *testing.T) {
 		}
 	}
 }
+
+// E01: a resource server's skew holds at both ends, and both ends are included.
+func TestSkewIsIncluded(t *testing.T) {
+	t.Parallel()
+	skewed := goodWant()
+	skewed.Skew = 300 * time.Second
+	for _, tt := range []struct {
+		name   string
+		claims object
+		want   error
+	}{
+		{"accepts exp one skew ago", goodClaims().with("exp", forgeNow-300), nil},
+		{"refuses exp one second more ago", goodClaims().with("exp", forgeNow-301), federation.ErrExpired},
+		{"accepts nbf one skew ahead", goodClaims().with("nbf", forgeNow+300), nil},
+		{"refuses nbf one second further ahead", goodClaims().with("nbf", forgeNow+301), federation.ErrNotYetValid},
+		{"accepts iat one skew ahead", goodClaims().with("iat", forgeNow+300), nil},
+		{"refuses iat one second further ahead", goodClaims().with("iat", forgeNow+301), federation.ErrNotYetValid},
+		{"has nbf decide where there is one", goodClaims().with("iat", forgeNow+600).with("nbf", forgeNow), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			claims := tt.claims
+			if claims["exp"] == forgeNow+240 {
+				claims = claims.with("exp", forgeNow+900)
+			}
+			if _, err := verifyRaw(t, goodToken(t, claims), goodPeer(t), skewed); !errors.Is(err, tt.want) {
+				t.Errorf("got error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}

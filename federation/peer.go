@@ -77,6 +77,11 @@ type Want struct {
 	MaxLife time.Duration
 	// RequireID refuses a token without a jti.
 	RequireID bool
+	// Skew, when it is positive, is granted on both ends of the token's life in
+	// place of what the peer is granted: it is valid from nbf-Skew to exp+Skew,
+	// both included. A future iat is then held against a token without nbf only:
+	// RFC 7519 section 4.1.6 has iat tell an age, and nbf the beginning.
+	Skew time.Duration
 	// IssuedAtOptional accepts a token without iat, whose age is then bounded
 	// by MaxLife only.
 	IssuedAtOptional bool
