@@ -1,6 +1,7 @@
 package quota
 
 import (
+	"context"
 	"math"
 	"time"
 )
@@ -27,8 +28,8 @@ type Rule struct {
 // refused is how long to wait for something that waiting does not mend.
 const refused = time.Hour
 
-// Counters counts events against the rate constraints of the agent profile.
-// It is safe for concurrent use.
+// Counters counts events of this process against the rate constraints of the
+// agent profile. It is safe for concurrent use.
 type Counters struct {
 	table *table[windows]
 	now   func() time.Time
@@ -54,14 +55,20 @@ func NewCounters(o Options) *Counters {
 // until is when the token that the key stands for expires, any leeway
 // included; its counts are forgotten then. Without rules, or past until, there
 // is nothing to count by and the answer is no.
-func (c *Counters) Take(key string, rules []Rule, until time.Time) Decision {
+//
+// The error is ErrFull, with a Decision that is Full. Take does not block, so
+// the context is not looked at; it is there for counters that are shared.
+func (c *Counters) Take(_ context.Context, key string, rules []Rule, until time.Time) (Decision, error) {
 	now := c.now()
 	if len(rules) == 0 || !until.After(now) {
-		return Decision{RetryAfter: refused}
+		return Decision{RetryAfter: refused}, nil
 	}
 	d := c.take(key, rules, now, nanos(until))
 	c.table.report(d)
-	return d
+	if d.Full {
+		return d, ErrFull
+	}
+	return d, nil
 }
 
 func (c *Counters) take(key string, rules []Rule, now time.Time, until int64) Decision {

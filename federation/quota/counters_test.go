@@ -1,6 +1,8 @@
 package quota_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -10,9 +12,21 @@ import (
 	"github.com/comity-auth/comity/federation/quota"
 )
 
-func counters(c *clock, keys int) *quota.Counters {
+// counted are counters whose answer to a full table is told by the Decision,
+// which must agree with the error.
+type counted struct{ counters *quota.Counters }
+
+func (c counted) Take(key string, rules []quota.Rule, until time.Time) quota.Decision {
+	d, err := c.counters.Take(context.Background(), key, rules, until)
+	if d.Full != errors.Is(err, quota.ErrFull) || d.Full != errors.Is(err, quota.ErrUnavailable) {
+		panic(fmt.Sprintf("Take = %+v, %v: Full and ErrFull disagree", d, err))
+	}
+	return d
+}
+
+func counters(c *clock, keys int) counted {
 	o, _ := options(c, keys)
-	return quota.NewCounters(o)
+	return counted{quota.NewCounters(o)}
 }
 
 func TestX17DailyLimitResetsAtMidnightUTC(t *testing.T) {
@@ -237,7 +251,7 @@ func TestCountersFloodCannotEvict(t *testing.T) {
 	t.Parallel()
 	c := at("2026-11-21T12:00:00Z")
 	o, full := options(c, 4)
-	n := quota.NewCounters(o)
+	n := counted{quota.NewCounters(o)}
 	rules, until := []quota.Rule{{quota.Day, 1}}, c.now().Add(10*time.Minute)
 	n.Take("live", rules, until)
 	for i := range 1000 {
@@ -337,7 +351,7 @@ func TestTakeIsExactUnderConcurrency(t *testing.T) {
 func BenchmarkTake(b *testing.B) {
 	for _, limit := range []int{50, 1_000_000_000} {
 		b.Run(fmt.Sprint(limit), func(b *testing.B) {
-			n := quota.NewCounters(quota.Options{MaxKeys: 1 << 16, Now: time.Now})
+			n := counted{quota.NewCounters(quota.Options{MaxKeys: 1 << 16, Now: time.Now})}
 			rules := []quota.Rule{{quota.Minute, limit}, {quota.Hour, limit}, {quota.Day, limit}}
 			until := time.Now().Add(time.Hour)
 			b.ReportAllocs()

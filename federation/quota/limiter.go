@@ -38,10 +38,10 @@ func (d Decision) Seconds() int {
 	return max(1, int(s))
 }
 
-// Options bound a [Limiter] or [Counters].
+// Options bound a [Limiter], [Counters] or [Once].
 type Options struct {
-	// MaxKeys is how many keys may be counted at once; it must be positive, or
-	// every new key is refused. A full table holds at least nine tenths of it.
+	// MaxKeys is how many keys may be kept at once; it must be positive, or every
+	// new key is refused. A full table holds at least nine tenths of it.
 	MaxKeys int
 	// Now is the clock. It is required.
 	Now func() time.Time

@@ -59,12 +59,17 @@ func newTable[V any](o Options) *table[V] {
 
 // shard returns where key is kept, and the form in which it is.
 func (t *table[V]) shard(key string) (*shard[V], string) {
+	i, key := t.place(key)
+	return &t.shards[i], key
+}
+
+// place is shard by its index.
+func (t *table[V]) place(key string) (int, string) {
 	if len(key) > maxKey {
 		sum := sha256.Sum256([]byte(key))
 		key = "sha256:" + string(sum[:])
 	}
-	i := maphash.String(t.seed, key) & uint64(len(t.shards)-1)
-	return &t.shards[i], key
+	return int(maphash.String(t.seed, key) & uint64(len(t.shards)-1)), key
 }
 
 // report calls the hook, outside of any lock.

@@ -47,8 +47,9 @@ const (
 	slide = time.Minute
 	// maxRuns bounds what a Sliding remembers. Up to this many events a minute
 	// each has its own stamp; of more, those within one step of the clock share
-	// the latest stamp among them and so count up to one step too long.
-	maxRuns   = 1024
+	// the latest stamp among them and so count up to one step too long. A step is
+	// a whole number of microseconds, the unit of package valkey's clock.
+	maxRuns   = 1000
 	slideStep = int64(slide) / maxRuns
 )
 
