@@ -55,6 +55,11 @@ func schemeOf(alg jose.SignatureAlgorithm) (scheme, bool) {
 	return scheme{}, false
 }
 
+// Algorithms lists the names of the signature algorithms that can be verified.
+func Algorithms() []string {
+	return []string{"ES256", "EdDSA", "Ed25519", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"}
+}
+
 func fullySpecified(alg jose.SignatureAlgorithm) jose.SignatureAlgorithm {
 	if alg == jose.EdDSA {
 		return ed25519Alg

@@ -1,0 +1,105 @@
+package guard
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/fetch"
+	"github.com/comity-auth/comity/federation/quota"
+)
+
+// Guard judges requests. It is safe for concurrent use. Make one with New, keep
+// Run going for as long as it is used, and Close it.
+type Guard struct {
+	set      *settings
+	fetcher  *fetch.Client
+	keys     *federation.Keys
+	verifier *federation.Verifier
+	feeds    map[string]Revocations
+	tokens   *otter.Cache[[32]byte, *verified]
+	document []byte // the metadata; nil when there is none
+
+	followers []follower
+}
+
+// follower keeps what is known of one issuer's revocations up to date.
+type follower interface {
+	Revocations
+	Run(ctx context.Context) error
+}
+
+// New prepares a guard. The error names everything that is wrong with the
+// options. It reads no network: until Run has been told of revocations, requests
+// are refused with 503.
+func New(o Options) (*Guard, error) {
+	set, err := check(o)
+	if err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	g := &Guard{set: set, feeds: map[string]Revocations{}, document: set.describe()}
+	if g.fetcher, err = set.fetcher(); err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	g.keys = federation.NewKeys(g.fetcher, federation.KeysOptions{Now: set.Now, Logger: set.Logger})
+	g.verifier = federation.NewVerifier(g.keys, set.Now)
+	if g.tokens, err = otter.New(&otter.Options[[32]byte, *verified]{MaximumSize: set.MaxTokens}); err != nil {
+		return nil, fmt.Errorf("guard: %w", err)
+	}
+	if set.Counters == nil {
+		g.set.Counters = quota.NewCounters(quota.Options{MaxKeys: maxKeys, Now: set.Now})
+	}
+	if set.Once == nil {
+		g.set.Once = quota.NewOnce(quota.Options{MaxKeys: maxKeys, Now: set.Now})
+	}
+	return g, nil
+}
+
+// maxKeys bounds the tokens that are counted and the proofs that are remembered
+// in this process at one time.
+const maxKeys = 1 << 18
+
+// Run follows the issuers' keys and revocations until the context ends, and
+// returns its error then.
+func (g *Guard) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, one := range g.set.issuers {
+		if one.peer.Discovery != federation.Static {
+			wg.Go(func() { _ = g.keys.Refresh(ctx, one.peer) }) // its failure is logged, and a request tries again
+		}
+	}
+	for _, f := range g.followers {
+		wg.Go(func() { _ = f.Run(ctx) })
+	}
+	wg.Wait()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Close ends what runs in the background. Requests that come later may be
+// refused.
+func (g *Guard) Close() {
+	g.keys.Close()
+	g.fetcher.Close()
+	g.tokens.StopAllGoroutines()
+}
+
+// Ready reports why requests would be refused whatever their token; nil when
+// they would not.
+func (g *Guard) Ready() error {
+	var errs []error
+	for name, f := range g.feeds {
+		if age := f.Age(); age > g.set.FeedMaxAge && !g.set.InsecureAdmitStale {
+			errs = append(errs, fmt.Errorf("revocations of %s: more than %s old", name, g.set.FeedMaxAge))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// newID draws a correlation id: 128 random bits or more.
+func newID() string { return rand.Text() }

@@ -1,0 +1,83 @@
+package guard
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// ErrResponseSize is what a handler's Write reports once the response has
+// outgrown the token's max_response_size.
+var ErrResponseSize = errors.New("guard: the response is larger than the token allows")
+
+// limitedWriter holds a response to a size. One that says beforehand that it is
+// too large, or is with its first write, is answered with a refusal; one that
+// turns out to be is cut off, so that nobody takes it for whole. It can be
+// flushed, and not be taken over: what goes over a connection that was taken
+// over is not counted.
+type limitedWriter struct {
+	inner    http.ResponseWriter
+	left     int64
+	head     bool // of a HEAD request: the length tells of a body that is not sent
+	begun    bool // the header is on its way
+	over     bool
+	tooLarge func(begun bool)
+}
+
+func (l *limitedWriter) Header() http.Header { return l.inner.Header() }
+
+func (l *limitedWriter) WriteHeader(status int) {
+	if l.over || l.begun {
+		return
+	}
+	if status >= 200 {
+		if n, err := strconv.ParseInt(l.Header().Get("Content-Length"), 10, 64); err == nil && n > l.left && !l.head {
+			l.refuse()
+			return
+		}
+		l.begun = true
+	}
+	l.inner.WriteHeader(status)
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if !l.over && int64(len(p)) > l.left {
+		l.refuse()
+	}
+	if l.over {
+		return 0, ErrResponseSize
+	}
+	if !l.begun {
+		l.WriteHeader(http.StatusOK)
+		if l.over {
+			return 0, ErrResponseSize
+		}
+	}
+	n, err := l.inner.Write(p)
+	l.left -= int64(n)
+	return n, err
+}
+
+// FlushError sends what was written.
+func (l *limitedWriter) FlushError() error {
+	if l.over {
+		return ErrResponseSize
+	}
+	l.begun = true
+	return http.NewResponseController(l.inner).Flush()
+}
+
+// Flush sends what was written.
+func (l *limitedWriter) Flush() { _ = l.FlushError() }
+
+func (l *limitedWriter) refuse() {
+	l.over = true
+	l.tooLarge(l.begun)
+}
+
+// finish breaks the connection of a response that was cut off.
+func (l *limitedWriter) finish() {
+	if l.over && l.begun {
+		panic(http.ErrAbortHandler)
+	}
+}
