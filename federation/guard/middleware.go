@@ -131,6 +131,13 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, grant *Grant, in *
 			g.answer(w, in, no, e.ID, no.status)
 		}
 	}
+	defer func() {
+		// A reverse proxy that cannot write gives up by this panic; where the
+		// answer is written already there is nothing to give up.
+		if p := recover(); p != nil && (p != http.ErrAbortHandler || !limited.over || limited.begun) {
+			panic(p)
+		}
+	}()
 	next.ServeHTTP(limited, r)
 	limited.finish()
 }

@@ -18,7 +18,8 @@ var ErrResponseSize = errors.New("guard: the response is larger than the token a
 type limitedWriter struct {
 	inner    http.ResponseWriter
 	left     int64
-	head     bool // of a HEAD request: the length tells of a body that is not sent
+	head     bool // of a HEAD request: nothing that is written is sent
+	status   int  // what the handler said, held back until something is sent
 	begun    bool // the header is on its way
 	over     bool
 	tooLarge func(begun bool)
@@ -27,35 +28,39 @@ type limitedWriter struct {
 func (l *limitedWriter) Header() http.Header { return l.inner.Header() }
 
 func (l *limitedWriter) WriteHeader(status int) {
-	if l.over || l.begun {
+	if l.over || l.begun || l.status != 0 {
 		return
 	}
-	if status >= 200 {
-		if n, err := strconv.ParseInt(l.Header().Get("Content-Length"), 10, 64); err == nil && n > l.left && !l.head {
-			l.refuse()
-			return
-		}
-		l.begun = true
+	if status < 200 {
+		l.inner.WriteHeader(status)
+		return
 	}
-	l.inner.WriteHeader(status)
+	l.status = status
+	if n, err := strconv.ParseInt(l.Header().Get("Content-Length"), 10, 64); err == nil && n > l.left && !l.head {
+		l.refuse()
+	}
 }
 
 func (l *limitedWriter) Write(p []byte) (int, error) {
-	if !l.over && int64(len(p)) > l.left {
+	l.WriteHeader(http.StatusOK)
+	if !l.over && !l.head && int64(len(p)) > l.left {
 		l.refuse()
 	}
 	if l.over {
 		return 0, ErrResponseSize
 	}
-	if !l.begun {
-		l.WriteHeader(http.StatusOK)
-		if l.over {
-			return 0, ErrResponseSize
-		}
-	}
+	l.begin()
 	n, err := l.inner.Write(p)
 	l.left -= int64(n)
 	return n, err
+}
+
+// begin sends the header that was held back.
+func (l *limitedWriter) begin() {
+	if !l.begun {
+		l.begun = true
+		l.inner.WriteHeader(l.status)
+	}
 }
 
 // FlushError sends what was written.
@@ -63,7 +68,11 @@ func (l *limitedWriter) FlushError() error {
 	if l.over {
 		return ErrResponseSize
 	}
-	l.begun = true
+	l.WriteHeader(http.StatusOK)
+	if l.over {
+		return ErrResponseSize
+	}
+	l.begin()
 	return http.NewResponseController(l.inner).Flush()
 }
 
@@ -75,9 +84,13 @@ func (l *limitedWriter) refuse() {
 	l.tooLarge(l.begun)
 }
 
-// finish breaks the connection of a response that was cut off.
+// finish completes a response that was nothing but a header, and breaks the
+// connection of one that was cut off.
 func (l *limitedWriter) finish() {
-	if l.over && l.begun {
+	switch {
+	case l.over && l.begun:
 		panic(http.ErrAbortHandler)
+	case !l.over && l.status != 0:
+		l.begin()
 	}
 }
