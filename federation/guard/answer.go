@@ -16,9 +16,11 @@ const (
 	// HeaderStale says that a request was admitted on old knowledge of
 	// revocations.
 	HeaderStale = "Comity-Stale"
-	// HeaderStatus is the status that forward-auth could not give, since proxies
-	// know no other refusals than 401 and 403.
+	// HeaderStatus is the status that a refusal stands for in forward-auth, where
+	// proxies know 401 and 403 alone.
 	HeaderStatus = "Comity-Status"
+	// HeaderError is the error code, for proxies that drop the body.
+	HeaderError = "Comity-Error"
 	// HeaderApproval is the approval_reference, for proxies that drop the body.
 	HeaderApproval = "Comity-Approval-Reference"
 )
@@ -40,6 +42,9 @@ func (g *Guard) answer(w http.ResponseWriter, r *request, no *refusal, id string
 	h.Set(HeaderDecision, id)
 	if no.retryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((no.retryAfter+999_999_999)/1_000_000_000), 10))
+	}
+	if no.code != "" {
+		h.Set(HeaderError, no.code)
 	}
 	if no.approval != "" {
 		h.Set(HeaderApproval, headerText(no.approval))

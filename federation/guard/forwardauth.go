@@ -25,7 +25,7 @@ const (
 //
 // Admitted: 200 with the headers that Grant.Identify sets. Refused: 401 or 403,
 // and nothing else, since nginx knows no other; what the guard itself would have
-// answered is then in Comity-Status. The body is not there to be seen: what is to
+// answered is in Comity-Status. The body is not there to be seen: what is to
 // be extracted of it denies, and so does max_response_size, unless the route says
 // otherwise.
 func (g *Guard) ForwardAuth() http.Handler {
@@ -57,8 +57,8 @@ func (g *Guard) ForwardAuth() http.Handler {
 
 func (g *Guard) answerProxy(w http.ResponseWriter, in *request, no *refusal, id string) {
 	status := no.status
-	if status != http.StatusUnauthorized && status != http.StatusForbidden {
-		w.Header().Set(HeaderStatus, strconv.Itoa(status))
+	w.Header().Set(HeaderStatus, strconv.Itoa(status))
+	if status != http.StatusUnauthorized {
 		status = http.StatusForbidden
 	}
 	g.answer(w, in, no, id, status)

@@ -114,8 +114,8 @@ func TestForwardAuthAnswersWhatNginxKnows(t *testing.T) {
 		{"a body that is too large", ask("POST", size, "X-Original-Content-Length", "11"), 403, "request_too_large", "413"},
 		{"a body of unknown length", ask("POST", size), 403, "request_too_large", "413"},
 		{"a length that is none", ask("POST", size, "X-Original-Content-Length", "-5"), 403, "request_too_large", "413"},
-		{"no token", ask("GET", ""), 401, "", ""},
-		{"max_response_size, which it cannot enforce", ask("GET", response), 403, "aap_constraint_violation", ""},
+		{"no token", ask("GET", ""), 401, "", "401"},
+		{"max_response_size, which it cannot enforce", ask("GET", response), 403, "aap_constraint_violation", "403"},
 		{"a malformed path", ask("GET", rate, "X-Original-URI", "/a//b"), 403, "invalid_request", "400"},
 	} {
 		if tt.a.status != tt.status || tt.a.field("error") != tt.code || tt.a.header.Get(guard.HeaderStatus) != tt.word {
