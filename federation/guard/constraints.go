@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -78,13 +79,11 @@ func (j *judgement) rate(ctx context.Context, place int) *refusal {
 	until := j.token.token.Expires().Add(j.g.set.Leeway + time.Second)
 	d, err := j.g.set.Counters.Take(ctx, j.token.rates[place], rulesOf(c), until)
 	switch {
-	case err != nil && j.g.set.InsecureAdmitUncounted:
+	case err != nil && j.g.set.InsecureAdmitUncounted && !errors.Is(err, quota.ErrFull): // what a flood can fill does not open
 		j.event.Uncounted = true
 		return nil
 	case err != nil:
 		return refuse("counters_unavailable", "rate", "counters", err.Error())
-	case d.Full:
-		return refuse("counters_unavailable", "rate", "room to count another token", "none")
 	case !d.OK:
 		no := refuse("rate_limit", "rate", "room in every window", "none")
 		no.retryAfter = time.Duration(d.Seconds()) * time.Second

@@ -163,6 +163,16 @@ func (w *world) prove(key *proof.Signer, method, url, token string) string {
 	return p
 }
 
+// proofNow is a proof of this moment.
+func proofNow(t *testing.T, key *proof.Signer, url, token string) string {
+	t.Helper()
+	p, err := key.Proof(http.MethodGet, url, proof.Options{AccessToken: ident.NewRawToken(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func TestDP20DP21Proofs(t *testing.T) {
 	t.Parallel()
 	w := middleware(t, options(t))

@@ -2,12 +2,12 @@ package guard
 
 import (
 	"context"
-	"crypto/sha256"
 	"strings"
 	"time"
 
 	"github.com/comity-auth/comity/federation/guard/route"
 	"github.com/comity-auth/comity/federation/proof"
+	"github.com/comity-auth/comity/federation/quota"
 	"github.com/comity-auth/comity/federation/traceid"
 	"github.com/comity-auth/comity/trust/aap"
 	"github.com/comity-auth/comity/trust/ident"
@@ -136,7 +136,8 @@ func (j *judgement) possession(ctx context.Context, c credential) *refusal {
 	if no := j.satisfied(cnf, proven); no != nil {
 		return no
 	}
-	fresh, err := j.g.set.Once.Use(ctx, onceKey(p), p.Expires())
+	jkt, id := p.OnceKey()
+	fresh, err := j.g.set.Once.Use(ctx, quota.Key("dpop", jkt, id), p.Expires())
 	switch {
 	case err != nil:
 		return refuse("once_unavailable", "proof", "not used before", err.Error())
@@ -158,13 +159,6 @@ func schemeOf(dpop bool) string {
 		return "DPoP"
 	}
 	return "Bearer"
-}
-
-// onceKey names a proof within its key, in a form that says nothing about it.
-func onceKey(p proof.Proof) string {
-	jkt, id := p.OnceKey()
-	sum := sha256.Sum256([]byte(jkt + "\x00" + id))
-	return "dpop:" + string(sum[:])
 }
 
 // shape is step 9. A token without claims of the profile is enough for a route

@@ -71,7 +71,8 @@ type Options struct {
 	// metrics.
 	InsecureAdmitStale bool
 	// InsecureAdmitUncounted admits requests although the counters of their rate
-	// limits cannot be reached, and says so in the event.
+	// limits cannot be reached, and says so in the event. Counters that are full
+	// refuse all the same.
 	InsecureAdmitUncounted bool
 
 	// Counters count requests against rate limits. Nil: in this process.

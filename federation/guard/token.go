@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/comity-auth/comity/federation"
 	"github.com/comity-auth/comity/federation/proof"
+	"github.com/comity-auth/comity/federation/quota"
 	"github.com/comity-auth/comity/federation/traceid"
 	"github.com/comity-auth/comity/federation/wire"
 	"github.com/comity-auth/comity/trust/aap"
@@ -134,11 +136,9 @@ func (v *verified) readAgent(claims map[string]any, keep func(error, string)) {
 	}
 }
 
-// rateKey names what a capability of a token is counted by: nothing that a
-// counter store could read a token's identifier from.
+// rateKey names what a capability of a token is counted by.
 func rateKey(issuer, id string, index int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d", issuer, id, index))
-	return string(sum[:])
+	return quota.Key(issuer, id, strconv.Itoa(index))
 }
 
 // Actor is who acts for a token's subject (RFC 8693 section 4.1). The zero Actor
