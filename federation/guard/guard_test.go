@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/comity-auth/comity/federation/guard"
-	"github.com/comity-auth/comity/federation/guard/route"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -147,33 +146,4 @@ func TestKeysAway(t *testing.T) {
 	if a.header.Get("Retry-After") == "" {
 		t.Error("there is no Retry-After")
 	}
-}
-
-// Handlers see what the token says.
-func ExampleGuard_Middleware() {
-	g, err := guard.New(guard.Options{
-		Audience: "https://archive.globex.example",
-		Issuers:  []guard.Issuer{{Issuer: "https://broker.globex.example"}},
-		Routes: []route.Spec{
-			{Match: "GET /search", Action: "archive.search", Target: "query:url"},
-			{Match: "GET /documents/{id}", Action: "archive.fetch", Classification: "internal"},
-		},
-		Leeway: 30 * time.Second,
-		Logger: slog.Default(),
-	})
-	if err != nil {
-		panic(err)
-	}
-	defer g.Close()
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	go func() { _ = g.Run(ctx) }() // follows keys and revocations
-
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /search", func(w http.ResponseWriter, r *http.Request) {
-		grant, _ := guard.FromContext(r.Context())
-		slog.InfoContext(r.Context(), "searching", "agent", grant.Agent.Agent.ID, "task", grant.Agent.Task.ID, "trace", grant.Trace.Trace())
-	})
-	server := &http.Server{Addr: "127.0.0.1:8081", Handler: g.Middleware(mux), ReadHeaderTimeout: 5 * time.Second}
-	_ = server // ListenAndServe
 }
