@@ -39,8 +39,7 @@ var ErrUpstream = errors.New("guard: the upstream is not an http or https URL wi
 // Proxy is the guard in front of a server in any language: requests that are
 // admitted go upstream with the path in normal form, without the credential, and
 // with the headers of Grant.Identify, which no client can forge or have removed.
-// Bodies of both directions are streamed, and upgraded connections (WebSocket)
-// pass.
+// Bodies of both directions are streamed, and WebSocket connections pass.
 func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 	upstream := webURL(o.Upstream)
 	if upstream == nil || upstream.RawQuery != "" {
@@ -105,6 +104,13 @@ func (g *Guard) rewrite(pr *httputil.ProxyRequest, upstream *url.URL, o ProxyOpt
 		h.Del("Authorization")
 	}
 	h.Del("Dpop")
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
+		// What else a connection can be upgraded to may carry further requests (h2c),
+		// which nobody would judge.
+		h.Del("Upgrade")
+		h.Del("Connection")
+		h.Del("Http2-Settings")
+	}
 	if g.trusts(pr.In.RemoteAddr) {
 		h["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
 	}

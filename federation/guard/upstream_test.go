@@ -150,18 +150,20 @@ func (w *world) raw(text string) string {
 	return string(answer)
 }
 
-// A WebSocket, or whatever else a connection is upgraded to, passes both ways.
-func TestUpgradedConnectionsPass(t *testing.T) {
+// A WebSocket passes both ways. Nothing else is upgraded: over HTTP/2 on the same
+// connection further requests would come that nobody judges.
+func TestWebSocketsPassAndNothingElse(t *testing.T) {
 	t.Parallel()
 	w := proxied(t, options(t))
 	w.resource.answer = echoUpgraded(t)
-	talk := func(token string) string {
+	talk := func(protocol, token string) string {
 		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_, _ = fmt.Fprintf(c, "GET /search HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n", token)
+		_, _ = fmt.Fprintf(c, "GET /search HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade, HTTP2-Settings\r\n"+
+			"Upgrade: %s\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n", token, protocol)
 		r := bufio.NewReader(c)
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
@@ -177,22 +179,37 @@ func TestUpgradedConnectionsPass(t *testing.T) {
 		}
 		return line
 	}
-	if got := talk(sign(t, nil, claims())); got != "hello\n" {
+	good := sign(t, nil, claims())
+	if got := talk("WebSocket", good); got != "hello\n" {
 		t.Errorf("heard %q, want what was said", got)
 	}
-	if got := talk(sign(t, nil, claims().with("aud", "https://other.example"))); !strings.HasPrefix(got, "401") {
+	for _, protocol := range []string{"h2c", "websocket, h2c", "echo", "TLS/1.0"} {
+		if got := talk(protocol, good); got != "426 Upgrade Required" {
+			t.Errorf("%s: heard %q, want the upstream not to be asked for it", protocol, got)
+		}
+		if seen := w.resource.take(); seen.Header.Get("Http2-Settings") != "" {
+			t.Errorf("%s: HTTP2-Settings reached the upstream", protocol)
+		}
+	}
+	if got := talk("websocket", sign(t, nil, claims().with("aud", "https://other.example"))); !strings.HasPrefix(got, "401") {
 		t.Errorf("heard %q, want 401", got)
 	}
 	// What nobody counts is not held to a size, so it does not pass.
-	if got := talk(sign(t, nil, limited(object{"max_response_size": 100}))); got == "hello\n" {
+	if got := talk("websocket", sign(t, nil, limited(object{"max_response_size": 100}))); got == "hello\n" {
 		t.Error("a connection was taken over although the response is limited")
 	}
 }
 
+// echoUpgraded upgrades to whatever is asked for, and says a line back.
 func echoUpgraded(t *testing.T) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, _ *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		protocol := r.Header.Get("Upgrade")
+		if protocol == "" {
+			w.WriteHeader(http.StatusUpgradeRequired)
+			return
+		}
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "echo")
+		w.Header().Set("Upgrade", protocol)
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		c, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {

@@ -86,7 +86,7 @@ func (e Extractor) Read(in Input) (string, bool) {
 		return strings.TrimSpace(values[0]), true
 	case "query":
 		values, err := url.ParseQuery(in.RawQuery)
-		if err != nil || len(values[e.path[0]]) != 1 {
+		if err != nil || len(values[e.path[0]]) != 1 || alike(values, e.path[0]) > 1 {
 			return "", false
 		}
 		return values[e.path[0]][0], true
@@ -111,12 +111,30 @@ func (e Extractor) readJSON(in Input) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	for _, member := range e.path[:len(e.path)-1] {
+	for i, member := range e.path {
+		if alike(at, member) > 1 {
+			return "", false
+		}
+		if i == len(e.path)-1 {
+			return scalar(at[member])
+		}
 		if at, ok, err = wire.Object(at, member); err != nil || !ok {
 			return "", false
 		}
 	}
-	return scalar(at[e.path[len(e.path)-1]])
+	return "", false
+}
+
+// alike counts the names that a reader who ignores case would take for this one,
+// itself included: some servers' frameworks do, and take the last.
+func alike[V any](m map[string]V, name string) int {
+	n := 0
+	for other := range m {
+		if strings.EqualFold(other, name) {
+			n++
+		}
+	}
+	return n
 }
 
 func scalar(v any) (string, bool) {
