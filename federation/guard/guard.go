@@ -48,7 +48,11 @@ func New(o Options) (*Guard, error) {
 	}
 	g.keys = federation.NewKeys(g.fetcher, federation.KeysOptions{Now: set.Now, Logger: set.Logger})
 	g.verifier = federation.NewVerifier(g.keys, set.Now)
-	if g.tokens, err = otter.New(&otter.Options[[32]byte, *verified]{MaximumSize: set.MaxTokens}); err != nil {
+	g.tokens, err = otter.New(&otter.Options[[32]byte, *verified]{
+		MaximumWeight: uint64(set.MaxTokens) * typicalToken,
+		Weigher:       func(_ [32]byte, v *verified) uint32 { return v.size },
+	})
+	if err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
 	if set.Counters == nil {
@@ -63,6 +67,9 @@ func New(o Options) (*Guard, error) {
 // maxKeys bounds the tokens that are counted and the proofs that are remembered
 // in this process at one time.
 const maxKeys = 1 << 18
+
+// typicalToken is what a token weighs that counts for one, in bytes.
+const typicalToken = 2 << 10
 
 // Run follows the issuers' keys and revocations until the context ends, and
 // returns its error then.

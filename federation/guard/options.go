@@ -86,7 +86,8 @@ type Options struct {
 	Egress []netip.Prefix
 	Roots  string
 
-	// MaxTokens bounds the verified tokens that are remembered. Default 10,000.
+	// MaxTokens bounds the verified tokens that are remembered, of 2 KiB each; a
+	// larger one counts for several. Default 5,000, which is some 50 MB.
 	MaxTokens int
 	// Logger receives one event per decision. Nil: none.
 	Logger *slog.Logger
@@ -166,7 +167,7 @@ func check(o Options) (*settings, error) {
 	s := &settings{Options: o, issuers: map[string]*issuer{}, agents: map[string]bool{}}
 	s.MaxTokenAge = cmp.Or(o.MaxTokenAge, time.Hour)
 	s.FeedMaxAge = cmp.Or(o.FeedMaxAge, 30*time.Second)
-	s.MaxTokens = cmp.Or(o.MaxTokens, 10_000)
+	s.MaxTokens = cmp.Or(o.MaxTokens, 5_000)
 	if s.Now == nil {
 		s.Now = time.Now
 	}

@@ -22,6 +22,7 @@ import (
 // verified is a token that its issuer's key proved, taken apart. It is immutable
 // and shared between requests.
 type verified struct {
+	size    uint32 // of the compact token, in bytes
 	token   *federation.Token
 	from    *issuer
 	cnf     proof.Confirmation
@@ -71,6 +72,7 @@ func (g *Guard) verify(ctx context.Context, raw ident.RawToken) (*verified, *ref
 		return nil, refuseFor(err, "token", "verified")
 	}
 	v := read(token, from)
+	v.size = uint32(len(raw.Reveal())) // at most 16 KiB
 	g.tokens.Set(key, v)
 	return v, nil
 }

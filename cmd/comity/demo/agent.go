@@ -31,6 +31,8 @@ type answer struct {
 	kind     string
 	life     int64
 	decision string
+	approval string // the approval_reference of a refusal
+	retry    string // Retry-After, in seconds
 	payload  string // the token's claims, as JSON
 	claims   map[string]any
 }
@@ -108,12 +110,13 @@ func (a *agent) send(req *http.Request) answer {
 		Kind  string `json:"token_type"`
 		Life  int64  `json:"expires_in"`
 		Error string `json:"error"`
+		Where string `json:"approval_reference"`
 	}
 	if err := json.Unmarshal(text, &body); err != nil {
 		return answer{status: res.StatusCode, code: "not JSON"}
 	}
 	out := answer{status: res.StatusCode, code: body.Error, token: body.Token, kind: body.Kind, life: body.Life,
-		decision: res.Header.Get("Comity-Decision")}
+		decision: res.Header.Get("Comity-Decision"), approval: body.Where, retry: res.Header.Get("Retry-After")}
 	if parts := strings.Split(body.Token, "."); len(parts) == 3 {
 		claims, err := base64.RawURLEncoding.DecodeString(parts[1])
 		if err == nil && json.Unmarshal(claims, &out.claims) == nil {

@@ -6,107 +6,84 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
+	"net/url"
 	"time"
 
-	jose "github.com/go-jose/go-jose/v4"
-
-	"github.com/comity-auth/comity/federation"
-	"github.com/comity-auth/comity/federation/fetch"
+	"github.com/comity-auth/comity/federation/guard"
+	"github.com/comity-auth/comity/federation/guard/route"
 	"github.com/comity-auth/comity/federation/proof"
 	"github.com/comity-auth/comity/trust/ident"
 )
 
-// guarded is a resource server with the least check that is still honest: the
-// broker's signature, the audience, the proof of possession, the capability.
+// guarded is the archive: a handler that knows nothing of tokens, behind the
+// guard.
 type guarded struct {
-	url      string
-	broker   federation.Peer
-	verifier *federation.Verifier
-	keys     *federation.Keys
-	fetcher  *fetch.Client
-	server   *http.Server
-	client   *agent
+	url    string
+	guard  *guard.Guard
+	server *http.Server
+	client *agent
+	stop   context.CancelFunc
+	done   chan error
 }
 
-func newGuarded(issuer string, client *agent) (*guarded, error) {
+// newGuarded runs the archive, which accepts tokens of one broker alone.
+func newGuarded(ctx context.Context, issuer string, client *agent) (*guarded, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	fetcher, err := fetch.New(fetch.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	g := &guarded{url: "http://" + l.Addr().String(), client: client, done: make(chan error, 1)}
+	g.guard, err = guard.New(guard.Options{
+		Audience: archive,
+		Issuers:  []guard.Issuer{{Issuer: issuer}},
+		Routes: []route.Spec{
+			{Match: "GET /search", Action: "archive.search", Target: "query:site"},
+			{Match: "DELETE /documents/{id}", Action: "archive.delete"},
+		},
+		Leeway: 10 * time.Second,
+		Egress: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
 	if err != nil {
+		_ = l.Close()
 		return nil, err
 	}
-	keys := federation.NewKeys(fetcher, federation.KeysOptions{})
-	g := &guarded{url: "http://" + l.Addr().String(), fetcher: fetcher, keys: keys, client: client,
-		verifier: federation.NewVerifier(keys, time.Now),
-		broker: federation.Peer{Name: "globex", Fingerprint: "globex", Issuer: issuer, Discovery: federation.Auto,
-			Algorithms: []jose.SignatureAlgorithm{jose.ES256}, Leeway: 10 * time.Second, MaxTokenAge: time.Hour}}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.stop = stop
+	go func() { g.done <- g.guard.Run(following) }()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /search", g.search)
-	g.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	mux.HandleFunc("GET /search", search)
+	g.server = &http.Server{Handler: g.guard.Middleware(mux), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = g.server.Serve(l) }()
 	return g, nil
 }
 
 func (g *guarded) close() {
 	_ = g.server.Close()
-	g.keys.Close()
-	g.fetcher.Close()
+	g.stop()
+	<-g.done
+	g.guard.Close()
 }
 
-func (g *guarded) search(w http.ResponseWriter, r *http.Request) {
-	status, code := http.StatusOK, ""
-	if !g.allows(r) {
-		status, code = http.StatusUnauthorized, "invalid_token"
-		w.Header().Set("WWW-Authenticate", `DPoP error="invalid_token"`)
-	}
+func search(w http.ResponseWriter, r *http.Request) {
+	grant, _ := guard.FromContext(r.Context())
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "found": "three papers"})
+	_ = json.NewEncoder(w).Encode(map[string]string{"found": "three papers", "for": grant.Agent.Agent.ID})
 }
 
-func (g *guarded) allows(r *http.Request) bool {
-	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	raw := ident.NewRawToken(text)
-	u, err := federation.Peek(raw)
-	if err != nil {
-		return false
-	}
-	token, err := g.verifier.Verify(r.Context(), u, g.broker, federation.Want{Types: []string{"at+jwt"}, Audiences: []string{archive}})
-	if err != nil {
-		return false
-	}
-	cnf, err := proof.ParseConfirmation(token.Claims())
-	if err != nil || cnf.IsZero() != strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	if !cnf.IsZero() {
-		p, err := proof.Parse(r.Header.Values("DPoP"), proof.Want{Method: r.Method, URLs: []string{g.url + r.URL.Path}, Now: time.Now(),
-			Window: proof.Window, Algorithms: proof.Algorithms(), AccessToken: raw})
-		if err != nil || !cnf.Satisfied(p.Confirmation()) {
-			return false
-		}
-	}
-	capabilities, _ := token.Claims()["capabilities"].([]any)
-	for _, v := range capabilities {
-		if c, ok := v.(map[string]any); ok && c["action"] == "archive.search" {
-			return true
-		}
-	}
-	return false
-}
-
-// get asks the resource, with a proof when there is a key.
+// get searches the papers' site.
 func (g *guarded) get(ctx context.Context, key *proof.Signer, token, scheme string) answer {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.url+"/search", nil)
+	return g.ask(ctx, key, http.MethodGet, "/search?site="+url.QueryEscape("https://papers.example/"), token, scheme)
+}
+
+// ask asks the resource, with a proof when there is a key.
+func (g *guarded) ask(ctx context.Context, key *proof.Signer, method, target, token, scheme string) answer {
+	req, err := http.NewRequestWithContext(ctx, method, g.url+target, nil)
 	if err != nil {
 		return answer{code: err.Error()}
 	}
 	req.Header.Set("Authorization", scheme+" "+token)
 	if key != nil {
-		p, err := key.Proof(http.MethodGet, g.url+"/search", proof.Options{AccessToken: ident.NewRawToken(token)})
+		p, err := key.Proof(method, g.url+target, proof.Options{AccessToken: ident.NewRawToken(token)})
 		if err != nil {
 			return answer{code: err.Error()}
 		}

@@ -16,13 +16,14 @@ const (
 	accessToken   = "urn:ietf:params:oauth:token-type:access_token"
 	archive       = "https://archive.globex.example"
 	printer       = "https://printer.acme.example"
+	approvals     = "https://approve.acme.example/agents"
 )
 
 // chapters are the story, in order.
 func (s *story) chapters() []func(context.Context) {
 	return []func(context.Context){
 		s.atHome, s.notAbroad, s.crossing, s.reading, s.boundary, s.tooMuch, s.otherAudience, s.stranger, s.stolen, s.suspended, s.unsuspended,
-		s.granting, s.redeeming, s.delegating,
+		s.granting, s.redeeming, s.delegating, s.enforcing, s.revoking,
 	}
 }
 
@@ -63,8 +64,8 @@ func (s *story) crossing(ctx context.Context) {
 		if err := want(s.crossed, http.StatusOK, ""); err != nil {
 			return sent, "", err
 		}
-		if got := s.crossed.actions(); got != "archive.search" {
-			return sent, "", fmt.Errorf("the token carries %q, want archive.search alone", got)
+		if got := s.crossed.actions(); got != "archive.search archive.delete" {
+			return sent, "", fmt.Errorf("the token carries %q, want archive.search and archive.delete alone", got)
 		}
 		return sent, fmt.Sprintf("200, %s for %s, %d s instead of %d", s.crossed.actions(), s.crossed.claim("sub"),
 			s.crossed.life, s.home.life), nil

@@ -32,7 +32,7 @@ func (w *world) acmeTrust() string {
 resources:
   - audience: %[1]s
     name: The broker of globex.example
-    actions: [search.web, docs.read]
+    actions: [search.web, docs.read, docs.delete]
     peer: globex
   - audience: %[2]s
     name: Printer
@@ -79,7 +79,9 @@ policies:
     capabilities:
       - {action: search.web, constraints: {max_requests_per_hour: 100}}
       - docs.read
+      - docs.delete
       - printer.print
+    oversight: {level: approval, requires_human_approval_for: [docs.delete], approval_reference: %[8]q}
     ttl: 600s
     max_depth: 2
 mappings:
@@ -90,12 +92,13 @@ mappings:
     capabilities: [search.web]
     max_depth: 2
 `, w.globex.issuer, printer, w.agent.jwks(w.acme), w.secretHash("acme"), w.acme.issuer,
-		w.orchestrator.jwks(w.acme), w.helper.jwks(w.acme))
+		w.orchestrator.jwks(w.acme), w.helper.jwks(w.acme), approvals)
 }
 
 // globexTrust is what globex.example believes: what acme calls a web search is
-// a search of the archive here, and no more than 50 times an hour; and acme's
-// orchestrator may act for acme's other agents, 20 times an hour.
+// a search of the archive here, no more than 3 times a minute and 50 an hour, and
+// not of trackers; and acme's orchestrator may act for acme's other agents, 20
+// times an hour.
 func (w *world) globexTrust() string {
 	return fmt.Sprintf(`peers:
   - name: acme
@@ -107,7 +110,7 @@ func (w *world) globexTrust() string {
 resources:
   - audience: %[2]s
     name: Archive
-    actions: [archive.search, archive.fetch]
+    actions: [archive.search, archive.fetch, archive.delete]
 clients:
   - id: acme-agent
     auth: private_key_jwt
@@ -136,7 +139,8 @@ mappings:
     capabilities:
       - action: archive.search
         from: [search.web]
-        constraints: {max_requests_per_hour: 50}
+        constraints: {max_requests_per_hour: 50, max_requests_per_minute: 3, domains_blocked: [tracker.example]}
+      - {action: archive.delete, from: [docs.delete]}
     ttl: 300s
     max_depth: 2
   - name: acme-delegated

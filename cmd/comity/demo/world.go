@@ -88,7 +88,7 @@ func newWorld(ctx context.Context, o Options) (w *world, err error) {
 	if err = w.globex.start(ctx, o.Store, w.globexTrust()); err != nil {
 		return w, err
 	}
-	w.archive, err = newGuarded(w.globex.issuer, w.agent)
+	w.archive, err = newGuarded(ctx, w.globex.issuer, w.agent)
 	return w, err
 }
 
@@ -183,8 +183,9 @@ func (w *world) close() error {
 	return errors.Join(err, os.RemoveAll(w.dir))
 }
 
-// ask calls the domain's admin API.
-func (d *domain) ask(ctx context.Context, method, path, etag string, body io.Reader) (string, string, error) {
+// ask calls the domain's admin API. A body has a media type, and where it changes
+// something that is there the entity tag of what it changes.
+func (d *domain) ask(ctx context.Context, method, path, etag, media string, body io.Reader) (string, string, error) {
 	token, err := os.ReadFile(filepath.Join(d.dir, "admin.token"))
 	if err != nil {
 		return "", "", err
@@ -195,8 +196,10 @@ func (d *domain) ask(ctx context.Context, method, path, etag string, body io.Rea
 	}
 	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	if body != nil {
-		req.Header.Set("Content-Type", "application/yaml")
-		req.Header.Set("If-Match", etag)
+		req.Header.Set("Content-Type", media)
+		if etag != "" {
+			req.Header.Set("If-Match", etag)
+		}
 	}
 	res, err := d.http.Do(req)
 	if err != nil {
@@ -212,7 +215,7 @@ func (d *domain) ask(ctx context.Context, method, path, etag string, body io.Rea
 
 // record reads a decision as the domain's administrator would.
 func (d *domain) record(ctx context.Context, id string) (string, error) {
-	text, _, err := d.ask(ctx, http.MethodGet, "/admin/v1/decisions/"+id, "", nil)
+	text, _, err := d.ask(ctx, http.MethodGet, "/admin/v1/decisions/"+id, "", "", nil)
 	if err != nil {
 		return "", err
 	}
@@ -227,7 +230,7 @@ func (d *domain) record(ctx context.Context, id string) (string, error) {
 
 // setPeerStatus changes the registry as its administrator would.
 func (d *domain) setPeerStatus(ctx context.Context, status string) error {
-	text, etag, err := d.ask(ctx, http.MethodGet, "/admin/v1/registry", "", nil)
+	text, etag, err := d.ask(ctx, http.MethodGet, "/admin/v1/registry", "", "", nil)
 	if err != nil {
 		return err
 	}
@@ -242,7 +245,7 @@ func (d *domain) setPeerStatus(ctx context.Context, status string) error {
 			lines = append(lines, indent+"status: "+status+"\n")
 		}
 	}
-	_, _, err = d.ask(ctx, http.MethodPut, "/admin/v1/registry", etag, strings.NewReader(strings.Join(lines, "")))
+	_, _, err = d.ask(ctx, http.MethodPut, "/admin/v1/registry", etag, "application/yaml", strings.NewReader(strings.Join(lines, "")))
 	return err
 }
 
