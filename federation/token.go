@@ -27,8 +27,10 @@ type Unverified struct {
 // it. It does no I/O. The errors are *[Refusal] around [ErrMalformed], or
 // around [ErrClaims] when iss is missing or no string of visible ASCII of 1 to
 // 512 bytes.
-func Peek(raw ident.RawToken) (Unverified, error) {
-	c, err := wire.ParseCompact(raw.Reveal())
+func Peek(raw ident.RawToken) (Unverified, error) { return peek(raw, wire.DefaultLimits()) }
+
+func peek(raw ident.RawToken, lim wire.Limits) (Unverified, error) {
+	c, err := wire.ParseCompactWithin(raw.Reveal(), lim)
 	if err != nil {
 		return Unverified{}, &Refusal{"form", "a compact JWS", err.Error(), ErrMalformed}
 	}

@@ -52,18 +52,27 @@ func (v *Verifier) Verify(ctx context.Context, u Unverified, p Peer, w Want) (*T
 	if err := t.checkAudience(w); err != nil {
 		return nil, err
 	}
+	var err error
+	if t.key, err = v.prove(ctx, u, p, now); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// prove finds the key, which must be one that is expected, and verifies the
+// signature with it.
+func (v *Verifier) prove(ctx context.Context, u Unverified, p Peer, now time.Time) (Key, error) {
 	key, err := v.key(ctx, u, p)
 	if err != nil {
-		return nil, err
+		return Key{}, err
 	}
 	if err := checkPins(key, p.Pins, now); err != nil {
-		return nil, err
+		return Key{}, err
 	}
 	if !verifySignature(u.Algorithm(), key, u.c.get().SigningInput, u.c.get().Signature) {
-		return nil, &Refusal{"signature", "one by the issuer's key", "another", ErrSignature}
+		return Key{}, &Refusal{"signature", "one by the issuer's key", "another", ErrSignature}
 	}
-	t.key = key
-	return t, nil
+	return key, nil
 }
 
 // Recheck holds a token that was verified before against everything that may

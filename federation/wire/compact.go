@@ -62,9 +62,14 @@ func (c Compact) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // ParseCompact takes a token apart: at most 16 KiB, exactly three parts that
 // are not empty, header and payload both objects. A header with crit, b64, zip
 // or enc is refused, since nothing here could honour it.
-func ParseCompact(token string) (*Compact, error) {
-	if len(token) > MaxToken {
-		return nil, tooLarge("token bytes", MaxToken)
+func ParseCompact(token string) (*Compact, error) { return ParseCompactWithin(token, DefaultLimits()) }
+
+// ParseCompactWithin is [ParseCompact] within other limits than a token's, for
+// documents that come in the form of one: lim.MaxBytes bounds the whole of it,
+// and all of lim its payload.
+func ParseCompactWithin(token string, lim Limits) (*Compact, error) {
+	if len(token) > lim.MaxBytes {
+		return nil, tooLarge("token bytes", lim.MaxBytes)
 	}
 	header, payload, signature, err := split(token)
 	if err != nil {
@@ -82,15 +87,15 @@ func ParseCompact(token string) (*Compact, error) {
 	text := string(buf[:p])
 
 	c := &Compact{Raw: token, SigningInput: token[:len(header)+1+len(payload)], Signature: buf[p:len(buf):len(buf)]}
-	lim := DefaultLimits()
-	lim.MaxBytes = maxHeader
-	if c.Header, err = parseObject(text[:h], lim); err != nil {
+	ofHeader := DefaultLimits()
+	ofHeader.MaxBytes = maxHeader
+	if c.Header, err = parseObject(text[:h], ofHeader); err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
 	if err := c.readHeader(); err != nil {
 		return nil, fmt.Errorf("header: %w", err)
 	}
-	if c.Payload, err = parseObject(text[h:], DefaultLimits()); err != nil {
+	if c.Payload, err = parseObject(text[h:], lim); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
 	return c, nil

@@ -35,7 +35,7 @@ type Limits struct {
 
 // DefaultLimits bounds the payload of a token.
 func DefaultLimits() Limits {
-	return Limits{MaxBytes: 16 << 10, MaxDepth: 16, MaxMembers: 256, MaxString: 8 << 10, MaxValues: 4096}
+	return Limits{MaxBytes: MaxToken, MaxDepth: 16, MaxMembers: 256, MaxString: 8 << 10, MaxValues: 4096}
 }
 
 // ParseObject reads a document that is one JSON object. Values are
