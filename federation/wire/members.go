@@ -92,11 +92,25 @@ func Int(m map[string]any, name string) (n int64, present bool, err error) {
 	if err != nil || !present {
 		return 0, present, err
 	}
-	n, err = strconv.ParseInt(string(v), 10, 64)
-	if err != nil || n > maxInt || n < -maxInt {
+	n, ok := Whole(v)
+	if !ok {
 		return 0, true, wrongForm(name, "an integer of at most 53 bits")
 	}
 	return n, true, nil
+}
+
+// Whole reads a value, such as an element of an array, that must be an integer
+// as [Int] describes it.
+func Whole(v any) (n int64, ok bool) {
+	literal, ok := v.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(literal), 10, 64)
+	if err != nil || n > maxInt || n < -maxInt {
+		return 0, false
+	}
+	return n, true
 }
 
 // wholePart is the integer part of a JSON number that is not negative, computed
