@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 
 	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/feed"
 	"github.com/comity-auth/comity/federation/fetch"
 	"github.com/comity-auth/comity/federation/quota"
 )
@@ -21,17 +23,9 @@ type Guard struct {
 	fetcher  *fetch.Client
 	keys     *federation.Keys
 	verifier *federation.Verifier
-	feeds    map[string]Revocations
+	feeds    map[string]*feed.Follower // by issuer; those that have one
 	tokens   *otter.Cache[[32]byte, *verified]
 	document []byte // the metadata; nil when there is none
-
-	followers []follower
-}
-
-// follower keeps what is known of one issuer's revocations up to date.
-type follower interface {
-	Revocations
-	Run(ctx context.Context) error
 }
 
 // New prepares a guard. The error names everything that is wrong with the
@@ -42,7 +36,7 @@ func New(o Options) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
-	g := &Guard{set: set, feeds: map[string]Revocations{}, document: set.describe()}
+	g := &Guard{set: set, feeds: map[string]*feed.Follower{}, document: set.describe()}
 	if g.fetcher, err = set.fetcher(); err != nil {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
@@ -61,7 +55,24 @@ func New(o Options) (*Guard, error) {
 	if set.Once == nil {
 		g.set.Once = quota.NewOnce(quota.Options{MaxKeys: maxKeys, Now: set.Now})
 	}
-	return g, nil
+	return g, g.follow()
+}
+
+// follow prepares to follow what each issuer revokes. A revocation matters for as
+// long as a token that was issued before it is accepted for its age.
+func (g *Guard) follow() error {
+	for id, one := range g.set.issuers {
+		if one.InsecureNoRevocations {
+			continue
+		}
+		f, err := feed.New(feed.Options{Issuer: one.peer, URL: one.Feed, Fetcher: g.fetcher, Verifier: g.verifier,
+			Keep: g.set.MaxTokenAge + g.set.Leeway + time.Minute, Now: g.set.Now, Logger: g.set.Logger})
+		if err != nil {
+			return fmt.Errorf("guard: %w", err)
+		}
+		g.feeds[id] = f
+	}
+	return nil
 }
 
 // maxKeys bounds the tokens that are counted and the proofs that are remembered
@@ -80,7 +91,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			wg.Go(func() { _ = g.keys.Refresh(ctx, one.peer) }) // its failure is logged, and a request tries again
 		}
 	}
-	for _, f := range g.followers {
+	for _, f := range g.feeds {
 		wg.Go(func() { _ = f.Run(ctx) })
 	}
 	wg.Wait()

@@ -135,16 +135,6 @@ type Once interface {
 	Use(ctx context.Context, key string, until time.Time) (fresh bool, err error)
 }
 
-// Revocations tell what of an issuer's tokens was revoked. Implementations are
-// safe for concurrent use and ask nobody.
-type Revocations interface {
-	// Revoked reports whether a token that bears one of the handles, and was
-	// issued at the instant given, is dead.
-	Revoked(handles []string, issued time.Time) bool
-	// Age is how long ago what is known was known to be everything.
-	Age() time.Duration
-}
-
 // settings are Options that were checked.
 type settings struct {
 	Options
