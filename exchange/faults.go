@@ -101,6 +101,7 @@ var meanings = []meaning{
 	{ErrClientMethod, "client_method", InvalidClient, sayClient},
 	{ErrClientCredential, "client_credential", InvalidClient, sayClient},
 	{ErrCertificateForm, "client_credential", InvalidClient, sayClient},
+	{federation.ErrCertificate, "client_credential", InvalidClient, sayClient},
 	{ErrNotOwner, "not_the_token_owner", UnauthorizedClient, "The token was issued to another client."},
 	{ErrClientGrant, "client_grant", UnauthorizedClient, sayGrant},
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/spiffe"
 	"github.com/comity-auth/comity/trust/ident"
 	jose "github.com/go-jose/go-jose/v4"
 )
@@ -172,6 +173,10 @@ func goodWant() federation.Want {
 
 // staticKeys reads the key set that the peer carries, and counts its calls.
 type staticKeys struct{ asked atomic.Int32 }
+
+func (s *staticKeys) Bundle(_ context.Context, p federation.Peer) (*spiffe.Bundle, error) {
+	return spiffe.Parse(p.TrustDomain, p.JWKS)
+}
 
 func (s *staticKeys) Key(_ context.Context, p federation.Peer, kid string, alg jose.SignatureAlgorithm) (federation.Key, error) {
 	s.asked.Add(1)

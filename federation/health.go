@@ -143,8 +143,15 @@ type KeyHealth struct {
 	ID         string // the peer's text, bounded but not escaped
 	Thumbprint string
 	Algorithm  jose.SignatureAlgorithm
-	FirstSeen  time.Time
+	// Use is [UseX509SVID] for the key of an authority in a SPIFFE bundle, which
+	// has neither ID nor FirstSeen, and empty for a key that tokens are signed
+	// with.
+	Use       string
+	FirstSeen time.Time
 }
+
+// UseX509SVID is what a SPIFFE bundle calls an authority of X.509-SVIDs.
+const UseX509SVID = "x509-svid"
 
 // Health returns what is known of every peer that was asked for, by name.
 func (k *Keys) Health() []PeerHealth {
@@ -196,10 +203,13 @@ func (k *Keys) health(e *entry) PeerHealth {
 		h.State = held.state(now)
 		h.JWKSURI, h.LastFetch, h.StaleAt, h.ExpiresAt = held.uri, held.fetched, held.soft, held.hard
 		for _, key := range held.set.keys {
-			h.Keys = append(h.Keys, KeyHealth{key.ID, key.Thumbprint, key.Algorithm, e.seen[key.Thumbprint]})
+			h.Keys = append(h.Keys, KeyHealth{ID: key.ID, Thumbprint: key.Thumbprint, Algorithm: key.Algorithm, FirstSeen: e.seen[key.Thumbprint]})
+		}
+		for _, thumbprint := range held.set.bundle.Authorities() {
+			h.Keys = append(h.Keys, KeyHealth{Use: UseX509SVID, Thumbprint: thumbprint})
 		}
 		at = held.uri
-	} else if e.peer.Discovery == AtURI {
+	} else if e.peer.Discovery == AtURI || e.peer.Discovery == AtBundle {
 		at = e.peer.JWKSURI
 	}
 	if u, err := url.Parse(at); err == nil && e.peer.Discovery != Static {

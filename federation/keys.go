@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/comity-auth/comity/federation/fetch"
+	"github.com/comity-auth/comity/federation/spiffe"
 	jose "github.com/go-jose/go-jose/v4"
 )
 
@@ -97,6 +98,7 @@ type Keys struct {
 type entry struct {
 	peer    Peer
 	broken  error                   // of a static set that cannot be used
+	initial *spiffe.Bundle          // that proves a bundle endpoint before the first fetch
 	current atomic.Pointer[holding] // the last good set, nil before the first
 	used    atomic.Int64            // when it was last asked for, Unix ns
 
@@ -200,16 +202,20 @@ func (k *Keys) first(ctx context.Context, e *entry, kid string, alg jose.Signatu
 // been wrong for long: it is asked first, and served the old set only if it
 // does not answer.
 func (k *Keys) stale(ctx context.Context, e *entry, held *holding, kid string, alg jose.SignatureAlgorithm) (Key, error) {
-	e.mu.Lock()
-	planned := e.timer != nil || e.flight != nil
-	e.mu.Unlock()
-	if planned {
+	if e.planned() {
 		return held.set.Find(kid, alg)
 	}
 	if f, err := k.demand(e); err == nil {
 		_ = f.wait(ctx) // whatever came of it, the best set there is decides
 	}
 	return k.again(e, kid, alg)
+}
+
+// planned reports whether a fetch is under way or will be.
+func (e *entry) planned() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.timer != nil || e.flight != nil
 }
 
 // unknown answers for a key id that is not in the set: it may be new. It is
@@ -274,12 +280,14 @@ func newEntry(p Peer, now time.Time) *entry {
 	e := &entry{peer: p, seen: make(map[string]time.Time)}
 	switch p.Discovery {
 	case Auto, AtURI:
+	case AtBundle:
+		e.initial, e.broken = initialBundle(p)
 	case Static:
-		set, problems, err := ParseKeySet(p.JWKS)
+		set, problems, err := p.parse(p.JWKS)
 		switch {
 		case err != nil:
 			e.broken = fmt.Errorf("%w: the registered key set cannot be read", ErrMisconfigured)
-		case set.Len() == 0:
+		case set.Len() == 0 && len(set.bundle.Authorities()) == 0:
 			e.broken = fmt.Errorf("%w: the registered key set holds no usable key", ErrMisconfigured)
 		default:
 			e.hold(&holding{set: set, fetched: now}, now)

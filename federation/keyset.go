@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/comity-auth/comity/federation/spiffe"
 	"github.com/comity-auth/comity/federation/wire"
 	jose "github.com/go-jose/go-jose/v4"
 )
@@ -59,7 +60,10 @@ func (k Key) Fits(alg jose.SignatureAlgorithm) bool {
 
 // KeySet is the usable keys of one issuer. It is immutable. The zero KeySet,
 // and nil, hold no key.
-type KeySet struct{ keys []Key }
+type KeySet struct {
+	keys   []Key
+	bundle *spiffe.Bundle // of a SPIFFE trust domain, nil for any other issuer
+}
 
 // Problem is a key that was left out of a set although its issuer should mend
 // it. Keys of kinds and uses that are not ours are left out without a Problem.

@@ -17,6 +17,8 @@ const (
 	AtURI Discovery = "jwks_uri"
 	// Static uses the key set in Peer.JWKS and never the network.
 	Static Discovery = "static"
+	// AtBundle reads the bundle of a SPIFFE trust domain at Peer.JWKSURI.
+	AtBundle Discovery = "bundle"
 )
 
 // Peer is one issuer as the registry's snapshot describes it: an identity
@@ -27,17 +29,28 @@ type Peer struct {
 	// Name labels errors, health and metrics. It is a registered name.
 	Name string
 	// Fingerprint identifies what the peer's keys are found by, for all time: its
-	// name, issuer, discovery, key set, URI and hosts. Key sets are cached by it,
+	// name, issuer, trust domain, discovery, key set, URI, endpoint and hosts. Key
+	// sets are cached by it,
 	// so a change to anything else keeps them.
 	Fingerprint string
 	// Issuer is compared with iss byte for byte. It is required.
 	Issuer string
+	// TrustDomain, when set, is a SPIFFE trust domain that vouches by its bundle,
+	// and all its tokens are JWT-SVIDs: not iss but the domain of sub says whose
+	// they are, and Issuer only names the peer.
+	TrustDomain string
 
 	Discovery Discovery
-	// JWKSURI is where the keys are when Discovery is AtURI.
+	// JWKSURI is where the keys are when Discovery is AtURI or AtBundle.
 	JWKSURI string
-	// JWKS is the key set, as JSON, when Discovery is Static.
+	// JWKS is the key set, as JSON, when Discovery is Static. With AtBundle and
+	// EndpointID it is the bundle that proves the endpoint as long as none was
+	// fetched; no token is verified with it.
 	JWKS []byte
+	// EndpointID, when set, is the SPIFFE ID that the bundle endpoint proves by
+	// an X.509-SVID of the domain's bundle (profile https_spiffe). Otherwise a
+	// certificate for the host's name does (https_web).
+	EndpointID string
 	// JWKSHosts are hosts, besides the issuer's, that the discovered jwks_uri
 	// may be on.
 	JWKSHosts []string

@@ -51,6 +51,7 @@ type ProbeKey struct {
 	ID         string // the peer's text
 	Thumbprint string
 	Algorithm  jose.SignatureAlgorithm // empty when the key does not say
+	Use        string                  // as in [KeyHealth]
 }
 
 // clockTolerance is the clock difference from which tokens get refused.
@@ -58,7 +59,8 @@ const clockTolerance = 10 * time.Second
 
 // Probe asks an issuer that an administrator named for its metadata and its
 // keys, and reports what it found. Nothing is kept and nothing is registered;
-// p.Name and p.Fingerprint are not used, and p.Discovery defaults to [Auto].
+// p.Name and p.Fingerprint are not used, and p.Discovery defaults to [Auto]. A
+// bundle endpoint is asked as [AtBundle] without a p.EndpointID.
 // The error is not nil only when the report could not be made: the ctx ended,
 // or the Peer says nothing that could be asked.
 func (k *Keys) Probe(ctx context.Context, p Peer) (*ProbeReport, error) {
@@ -69,12 +71,12 @@ func (k *Keys) Probe(ctx context.Context, p Peer) (*ProbeReport, error) {
 	switch p.Discovery {
 	case Auto:
 		r.metadata(ctx, k, p)
-	case AtURI:
+	case AtURI, AtBundle:
 	default:
 		return nil, fmt.Errorf("%w: nothing to ask", ErrMisconfigured)
 	}
 	if r.JWKSURI != "" {
-		r.keys(ctx, k)
+		r.keys(ctx, k, p)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
@@ -108,25 +110,28 @@ func (r *ProbeReport) metadata(ctx context.Context, k *Keys, p Peer) {
 	r.JWKSURI = r.Metadata.JWKSURI
 }
 
-func (r *ProbeReport) keys(ctx context.Context, k *Keys) {
+func (r *ProbeReport) keys(ctx context.Context, k *Keys, p Peer) {
 	resp, err := getJSON(ctx, k.fetch, fetch.Request{URL: r.JWKSURI, MaxBytes: maxDocument})
 	if err != nil {
 		r.problem("key set: " + safeText(err))
 		return
 	}
 	r.connection(k, resp)
-	set, problems, err := ParseKeySet(resp.Body)
+	set, problems, err := p.parse(resp.Body)
 	if err != nil {
 		r.problem(safeText(err))
 		return
 	}
 	for _, key := range set.keys {
-		r.Keys = append(r.Keys, ProbeKey{key.ID, key.Thumbprint, key.Algorithm})
+		r.Keys = append(r.Keys, ProbeKey{ID: key.ID, Thumbprint: key.Thumbprint, Algorithm: key.Algorithm})
+	}
+	for _, thumbprint := range set.bundle.Authorities() {
+		r.Keys = append(r.Keys, ProbeKey{Thumbprint: thumbprint, Use: UseX509SVID})
 	}
 	for _, p := range problems {
 		r.problem(fmt.Sprintf("key %d of the set: %s", p.Index, p.Reason))
 	}
-	if set.Len() == 0 {
+	if len(r.Keys) == 0 {
 		r.problem("the key set holds no usable key")
 	}
 }

@@ -204,13 +204,16 @@ func (k *Keys) locate(ctx context.Context, e *entry, t thoroughness, r *result) 
 	return nil
 }
 
-// loadSet fetches the key set. Only a set with at least one usable key counts.
+// loadSet fetches the key set. Only a set with at least one usable key counts,
+// but for a bundle, which revokes all that it does not hold.
 func (k *Keys) loadSet(ctx context.Context, e *entry, q fetch.Request, t thoroughness, r *result) error {
 	before := e.current.Load()
 	if before != nil && before.uri == q.URL && t != thorough {
 		q.ETag = before.etag
 	}
-	resp, err := getJSON(ctx, k.fetch, q)
+	client, done := k.clientFor(e, before)
+	defer done()
+	resp, err := getJSON(ctx, client, q)
 	if err != nil {
 		return err
 	}
@@ -220,13 +223,20 @@ func (k *Keys) loadSet(ctx context.Context, e *entry, q fetch.Request, t thoroug
 	if resp.NotModified {
 		r.same = true
 		r.held.set, r.held.etag = before.set, before.etag
+		k.hinted(r.held, now)
 		return nil
 	}
-	r.held.set, r.problems, err = ParseKeySet(resp.Body)
-	if err == nil && r.held.set.Len() == 0 {
-		err = fmt.Errorf("%w: key set: no usable key", ErrUnavailable)
+	r.held.set, r.problems, err = e.peer.parse(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case e.peer.TrustDomain != "":
+		k.hinted(r.held, now)
+		return checkSequence(r.held.set, before)
+	case r.held.set.Len() == 0:
+		return fmt.Errorf("%w: key set: no usable key", ErrUnavailable)
 	}
-	return err
+	return nil
 }
 
 // soft is how long an answer is good for (DS-31).

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/comity-auth/comity/federation/spiffe"
 	"github.com/comity-auth/comity/federation/wire"
 	"github.com/comity-auth/comity/trust/ident"
 	jose "github.com/go-jose/go-jose/v4"
@@ -19,14 +20,15 @@ const maxIssuer = 512
 // just enough to choose the peer whose keys may prove it. The zero Unverified
 // verifies as malformed. Values are immutable and never print the token.
 type Unverified struct {
-	c      hidden
-	issuer string
+	c       hidden
+	issuer  string
+	subject string
 }
 
 // Peek takes a compact JWS of at most 16 KiB apart and reads who it says issued
 // it. It does no I/O. The errors are *[Refusal] around [ErrMalformed], or
-// around [ErrClaims] when iss is missing or no string of visible ASCII of 1 to
-// 512 bytes.
+// around [ErrClaims] when iss is no string of visible ASCII of 1 to 512 bytes,
+// or is missing although sub is no SPIFFE ID: a JWT-SVID need not have one.
 func Peek(raw ident.RawToken) (Unverified, error) { return peek(raw, wire.DefaultLimits()) }
 
 func peek(raw ident.RawToken, lim wire.Limits) (Unverified, error) {
@@ -38,7 +40,11 @@ func peek(raw ident.RawToken, lim wire.Limits) (Unverified, error) {
 	if err != nil {
 		return Unverified{}, &Refusal{"iss", "a string", "another kind of value", ErrClaims}
 	}
-	if !present || iss == "" {
+	sub, _, err := wire.String(c.Payload, "sub")
+	if err != nil {
+		sub = "" // which readClaims refuses
+	}
+	if present && iss == "" || !present && spiffe.DomainOf(sub) == "" {
 		return Unverified{}, &Refusal{"iss", "an issuer", "nothing", ErrClaims}
 	}
 	if len(iss) > maxIssuer {
@@ -49,11 +55,19 @@ func peek(raw ident.RawToken, lim wire.Limits) (Unverified, error) {
 			return Unverified{}, &Refusal{"iss", "visible ASCII", "another character", ErrClaims}
 		}
 	}
-	return Unverified{c: hidden{&c}, issuer: iss}, nil
+	return Unverified{c: hidden{&c}, issuer: iss, subject: sub}, nil
 }
 
-// Issuer is what iss says: 1 to 512 bytes of visible ASCII.
+// Issuer is what iss says: 1 to 512 bytes of visible ASCII; empty when there is
+// none.
 func (u Unverified) Issuer() string { return u.issuer }
+
+// Subject is what sub says, whatever its form; empty when there is none.
+func (u Unverified) Subject() string { return u.subject }
+
+// TrustDomain is the SPIFFE trust domain that sub says it is of; empty when sub
+// is no SPIFFE ID of a workload.
+func (u Unverified) TrustDomain() string { return spiffe.DomainOf(u.subject) }
 
 // Type is the header's typ, in lower case and without "application/"; empty
 // when there is none.
@@ -98,7 +112,7 @@ type Token struct {
 	key                       Key
 }
 
-// Issuer is iss, equal to the peer's.
+// Issuer is the peer's: iss, or of a JWT-SVID its trust domain.
 func (t *Token) Issuer() string { return t.issuer }
 
 // Subject is sub: 1 to 255 bytes of printable text.

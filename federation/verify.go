@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/comity-auth/comity/federation/spiffe"
 	jose "github.com/go-jose/go-jose/v4"
 )
 
@@ -17,6 +18,8 @@ import (
 // this cannot be known now.
 type KeySource interface {
 	Key(ctx context.Context, p Peer, kid string, alg jose.SignatureAlgorithm) (Key, error)
+	// Bundle is that of a SPIFFE trust domain, as [Keys.Bundle] says.
+	Bundle(ctx context.Context, p Peer) (*spiffe.Bundle, error)
 }
 
 // Verifier proves tokens (RFC 7515 section 5.2, RFC 7519 section 7.2, RFC
@@ -42,7 +45,7 @@ func (v *Verifier) Verify(ctx context.Context, u Unverified, p Peer, w Want) (*T
 	if err := checkOrigin(u, p, w); err != nil {
 		return nil, err
 	}
-	t, now := &Token{c: u.c, issuer: u.issuer}, v.now()
+	t, now := &Token{c: u.c, issuer: p.Issuer}, v.now()
 	if err := t.readClaims(w); err != nil {
 		return nil, err
 	}
@@ -83,7 +86,7 @@ func (v *Verifier) Recheck(ctx context.Context, t *Token, p Peer, w Want) error 
 	if t == nil || t.c.get() == nil {
 		return &Refusal{"form", "a verified token", "nothing", ErrMalformed}
 	}
-	u, now := Unverified{t.c, t.issuer}, v.now()
+	u, now := Unverified{c: t.c, issuer: t.issuer, subject: t.subject}, v.now()
 	if err := checkOrigin(u, p, w); err != nil {
 		return err
 	}
@@ -111,21 +114,34 @@ func checkOrigin(u Unverified, p Peer, w Want) error {
 	if err := checkHeader(u, p, w); err != nil {
 		return err
 	}
-	if p.Issuer == "" || u.issuer != p.Issuer {
-		return &Refusal{"iss", "the issuer of " + p.Name, likeness(u.issuer, p.Issuer), ErrIssuer}
+	return checkIssuer(u, p)
+}
+
+// checkIssuer requires that the token says it is the peer's: by iss, or as a
+// JWT-SVID by a sub of the peer's trust domain (JWT-SVID section 3.1), whose iss
+// says nothing then.
+func checkIssuer(u Unverified, p Peer) error {
+	switch {
+	case p.Issuer == "":
+	case p.TrustDomain == "" && u.issuer == p.Issuer, p.TrustDomain != "" && u.TrustDomain() == p.TrustDomain:
+		return nil
+	case p.TrustDomain != "":
+		return &Refusal{"sub", "a SPIFFE ID of the domain of " + p.Name, likeness(u.TrustDomain(), p.TrustDomain), ErrIssuer}
 	}
-	return nil
+	return &Refusal{"iss", "the issuer of " + p.Name, likeness(u.issuer, p.Issuer), ErrIssuer}
 }
 
 // checkHeader holds the header against what the caller and the registry
-// accept. A header that brings its own key is refused (RFC 8725 section 3.10);
+// accept; a JWT-SVID may not be signed with EdDSA (JWT-SVID section 2.1). A
+// header that brings its own key is refused (RFC 8725 section 3.10);
 // x5c and x5t, which some issuers send, are never read.
 func checkHeader(u Unverified, p Peer, w Want) error {
 	if !slices.Contains(w.Types, u.Type()) {
 		return &Refusal{"typ", fmt.Sprintf("one of %q", w.Types), shown(u.Type()), ErrType}
 	}
 	alg := u.Algorithm()
-	if _, ours := schemeOf(alg); !ours || !slices.Contains(p.Algorithms, alg) {
+	s, ours := schemeOf(alg)
+	if !ours || s.ed25519 && p.TrustDomain != "" || !slices.Contains(p.Algorithms, alg) {
 		return &Refusal{"alg", fmt.Sprintf("one of %q", p.Algorithms), shown(string(alg)), ErrAlgorithm}
 	}
 	for _, name := range []string{"jwk", "jku", "x5u"} {

@@ -86,10 +86,12 @@ func or[T int | uint32 | time.Duration](v, instead T) T {
 // Client fetches documents. It is safe for concurrent use.
 type Client struct {
 	policy    policy
+	dialer    *dialer
+	options   Options
 	retry     *retryablehttp.Client
 	transport *http.Transport
 	timeout   time.Duration
-	hosts     hosts
+	hosts     *hosts
 }
 
 // New returns a client. It fails on an invalid prefix in Options.Allow.
@@ -106,9 +108,35 @@ func New(o Options) (*Client, error) {
 		policy: p, resolver: o.Resolver, connect: o.Dial, timeout: o.ConnectTimeout,
 		tls: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs, NextProtos: []string{"http/1.1"}},
 	}
-	c := &Client{policy: p, transport: transport(d, o), timeout: o.Timeout, hosts: newHosts(o)}
+	c := &Client{policy: p, dialer: d, options: o, transport: transport(d, o), timeout: o.Timeout, hosts: newHosts(o)}
 	c.retry = retrying(c.transport)
 	return c, nil
+}
+
+// Trusting returns a client like c for hosts that do not prove themselves by a
+// certificate for their name: verify decides on the chain that one shows, its
+// own certificate first and not empty. It is asked for every connection, and
+// none is kept, so that no answer outlives the verdict. Everything else is c's,
+// breakers and address policy included. A nil verify trusts nobody. Close drops
+// nothing of c.
+func (c *Client) Trusting(verify func(chain []*x509.Certificate) error) *Client {
+	d := *c.dialer
+	d.tls = d.tls.Clone()
+	// The standard library's way to verify otherwise: VerifyConnection is asked
+	// after every handshake, resumed ones included, and none is resumed here.
+	d.tls.InsecureSkipVerify = true
+	d.tls.VerifyConnection = func(s tls.ConnectionState) error {
+		if verify == nil || len(s.PeerCertificates) == 0 {
+			return errors.New("no certificate that is trusted")
+		}
+		return verify(s.PeerCertificates)
+	}
+	out := *c
+	out.dialer = &d
+	out.transport = transport(&d, c.options)
+	out.transport.DisableKeepAlives = true
+	out.retry = retrying(out.transport)
+	return &out
 }
 
 func transport(d *dialer, o Options) *http.Transport {

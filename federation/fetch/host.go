@@ -42,7 +42,7 @@ type hosts struct {
 	m  map[string]*host // guarded by mu
 }
 
-func newHosts(o Options) hosts {
+func newHosts(o Options) *hosts {
 	trip := o.BreakerFailures
 	s := gobreaker.Settings{
 		MaxRequests:  1,
@@ -55,7 +55,7 @@ func newHosts(o Options) hosts {
 	if o.OnBreaker != nil {
 		s.OnStateChange = func(name string, _, to gobreaker.State) { o.OnBreaker(name, to.String()) }
 	}
-	return hosts{settings: s, perHost: o.PerHost, m: make(map[string]*host)}
+	return &hosts{settings: s, perHost: o.PerHost, m: make(map[string]*host)}
 }
 
 func (hs *hosts) get(name string) (*host, error) {

@@ -138,3 +138,45 @@ func TestLoadCAs(t *testing.T) {
 		}
 	}
 }
+
+// A client that trusts otherwise asks for every connection, and whoever it
+// trusts, c does not.
+func TestTrusting(t *testing.T) {
+	t.Parallel()
+	odd := certificate(t, func(c *x509.Certificate) { c.IPAddresses = nil }) // for no name at all
+	s := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{odd}})
+	c := client(t, fetch.Options{Allow: loopback})
+	asked := 0
+	trusting := c.Trusting(func(chain []*x509.Certificate) error {
+		if asked++; !chain[0].Equal(odd.Leaf) {
+			return errors.New("another one")
+		}
+		return nil
+	})
+	for range 2 {
+		if _, err := trusting.Get(t.Context(), fetch.Request{URL: s.URL}); err != nil {
+			t.Errorf("Get of a trusted host = %v", err)
+		}
+		if _, err := c.Get(t.Context(), fetch.Request{URL: s.URL}); !errors.Is(err, fetch.ErrTLS) {
+			t.Errorf("Get by the client itself = %v, want ErrTLS", err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times, want once for each connection", asked)
+	}
+	other := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{certificate(t, func(*x509.Certificate) {})}})
+	if _, err := trusting.Get(t.Context(), fetch.Request{URL: other.URL}); !errors.Is(err, fetch.ErrTLS) {
+		t.Errorf("Get of another host = %v, want ErrTLS", err)
+	}
+	if _, err := c.Trusting(nil).Get(t.Context(), fetch.Request{URL: s.URL}); !errors.Is(err, fetch.ErrTLS) {
+		t.Errorf("Get without a verdict = %v, want ErrTLS", err)
+	}
+	// DS-06: what may be dialled does not depend on who is trusted.
+	if _, err := trusting.Get(t.Context(), fetch.Request{URL: "https://10.0.0.1/"}); !errors.Is(err, fetch.ErrAddress) {
+		t.Errorf("Get of a private address = %v, want ErrAddress", err)
+	}
+	old := serveTLS(t, &tls.Config{Certificates: []tls.Certificate{odd}, MaxVersion: tls.VersionTLS11})
+	if _, err := trusting.Get(t.Context(), fetch.Request{URL: old.URL}); !errors.Is(err, fetch.ErrTLS) {
+		t.Errorf("Get by TLS 1.1 = %v, want ErrTLS", err)
+	}
+}
