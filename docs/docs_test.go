@@ -241,8 +241,8 @@ func TestTrustFileListsEveryField(t *testing.T) {
 			return true
 		})
 	}
-	titles := map[string]string{"File": "The document", "PeerSpec": "peers", "JWKSSpec": "jwks", "PinSpec": "pins",
-		"ResourceSpec": "resources", "ClientSpec": "clients", "TLSSpec": "tls", "AgentSpec": "agent", "MappingSpec": "mappings",
+	titles := map[string]string{"File": "The document", "PeerSpec": "peers", "JWKSSpec": "jwks", "BundleSpec": "bundle", "PinSpec": "pins",
+		"ResourceSpec": "resources", "ClientSpec": "clients", "TLSSpec": "tls", "FederatedSpec": "federated", "AgentSpec": "agent", "MappingSpec": "mappings",
 		"ScopeRule": "scopes", "CapabilityRule": "capabilities", "ActorRule": "actors", "BoundarySpec": "boundary", "PolicySpec": "policies"}
 	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\|")
 	listed := map[string][]string{}

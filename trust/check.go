@@ -12,7 +12,7 @@ import (
 // Check reports everything that is wrong with a registry, references between
 // its objects included. Lines may be nil.
 func (c *Compiler) Check(f *File, lines strictyaml.Lines) strictyaml.Problems {
-	k := &checker{compiler: c, lines: lines, seen: map[Key]string{}, issuers: map[string]string{},
+	k := &checker{compiler: c, lines: lines, seen: map[Key]string{}, issuers: map[string]string{}, peers: map[string]*Peer{}, workloads: map[workload]string{},
 		resources: map[string]*Resource{}, clients: map[string]*Client{}, mappings: map[route]*served{}, policies: map[route]map[string]string{}}
 	k.names(f)
 	for i, s := range f.Peers {
@@ -39,6 +39,8 @@ type checker struct {
 	lines     strictyaml.Lines
 	seen      map[Key]string // where each object stands
 	issuers   map[string]string
+	peers     map[string]*Peer
+	workloads map[workload]string // federated clients by whom they are
 	resources map[string]*Resource
 	clients   map[string]*Client
 	mappings  map[route]*served
@@ -94,11 +96,16 @@ func (k *checker) refers(n *notes, path string, kind Kind, name string) bool {
 }
 
 func (k *checker) peer(s PeerSpec, n *notes) {
-	k.compiler.peer(s, n)
-	if first, dup := k.issuers[s.Issuer]; dup && s.Issuer != "" {
-		n.add("issuer", "is registered already, for peer %s", first)
+	p := k.compiler.peer(s, n)
+	k.peers[s.Name] = p
+	at, path := p.Issuer.String(), "issuer"
+	if p.SPIFFE {
+		path = "domain"
 	}
-	k.issuers[s.Issuer] = s.Name
+	if first, dup := k.issuers[at]; dup && at != "" {
+		n.add(path, "is registered already, for peer %s", first)
+	}
+	k.issuers[at] = s.Name
 }
 
 func (k *checker) resource(s ResourceSpec, n *notes) {
@@ -113,6 +120,7 @@ func (k *checker) resource(s ResourceSpec, n *notes) {
 
 func (k *checker) client(s ClientSpec, n *notes) {
 	k.clients[s.ID] = k.compiler.client(s, n)
+	k.vouched(s, k.clients[s.ID], n)
 	for _, name := range slices.Sorted(maps.Keys(s.KnownAs)) {
 		k.refers(n, "known_as."+name, KindPeer, name)
 	}

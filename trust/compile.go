@@ -79,14 +79,6 @@ func (n *notes) choice(path, value, def string, allowed ...string) string {
 	return value
 }
 
-// later notes values that the design has and this version does not do yet, so
-// that they refuse rather than be ignored.
-func (n *notes) later(path string, used bool) {
-	if used {
-		n.add(path, "this version does not support it yet")
-	}
-}
-
 func (n *notes) status(path, value string) Status {
 	return Status(n.choice(path, value, string(Active), string(Active), string(Suspended)))
 }

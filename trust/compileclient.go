@@ -79,8 +79,7 @@ func (n *notes) agent(a *AgentSpec, operator string) {
 
 func (c *Compiler) clientAuth(s ClientSpec, cl *Client, n *notes) {
 	method := n.choice("auth", s.Auth, "", string(AuthPrivateKeyJWT), string(AuthSecretBasic), string(AuthSecretPost), string(AuthNone),
-		string(AuthTLS), string(AuthSelfSignedTLS), "federated")
-	n.later("auth", method == "federated")
+		string(AuthTLS), string(AuthSelfSignedTLS), string(AuthFederated))
 	cl.Auth = ClientAuth(method)
 	hasSecret := s.SecretHash != "" || s.SecretHash2 != ""
 	switch cl.Auth {
@@ -102,6 +101,11 @@ func (c *Compiler) clientAuth(s ClientSpec, cl *Client, n *notes) {
 			n.add("jwks", "self_signed_tls_client_auth needs the certificate's key in jwks")
 		}
 		cl.Certificate = n.registered(cl.JWKS)
+	case AuthFederated:
+		cl.Federated = n.federated(s.Federated)
+	}
+	if cl.Auth != AuthFederated && s.Federated != nil {
+		n.add("federated", "is only for auth: federated")
 	}
 	switch {
 	case cl.Auth == AuthSelfSignedTLS && s.JWKSURI != "":

@@ -45,6 +45,9 @@ const (
 	// GrantIDJAG is what a peer may issue besides: an ID-JAG, redeemed by
 	// jwt-bearer as well.
 	GrantIDJAG = "id-jag"
+	// GrantClientAuthentication is how a peer's tokens and certificates may be
+	// presented too: as the credentials of federated clients.
+	GrantClientAuthentication = "client-authentication"
 )
 
 // Self names this broker where a peer is expected.
@@ -74,6 +77,16 @@ type Peer struct {
 	Expires     time.Time
 	// Foreign says that the peer is of another trust domain than ours.
 	Foreign bool
+	// SPIFFE says that Domain is a SPIFFE trust domain, which vouches by its
+	// bundle; EndpointID is the SPIFFE ID of its endpoint, when it has one.
+	SPIFFE     bool
+	EndpointID string
+}
+
+// VouchesForClients reports whether the peer's tokens and certificates may be
+// the credentials of clients.
+func (p *Peer) VouchesForClients() bool {
+	return p != nil && slices.Contains(p.Grants, GrantClientAuthentication)
 }
 
 // Usable reports whether the peer's tokens count at the instant.
@@ -104,10 +117,20 @@ const (
 	// AuthTLS and AuthSelfSignedTLS are by certificate (RFC 8705 section 2).
 	AuthTLS           ClientAuth = "tls_client_auth"
 	AuthSelfSignedTLS ClientAuth = "self_signed_tls_client_auth"
+	// AuthFederated is by a peer's word: a token or an X.509-SVID that it issued
+	// to the workload that the client is.
+	AuthFederated ClientAuth = "federated"
 )
 
-// ByCertificate reports whether the method is one of RFC 8705.
-func (a ClientAuth) ByCertificate() bool { return a == AuthTLS || a == AuthSelfSignedTLS }
+// Federated says which workload a client is. The zero Federated is nobody.
+type Federated struct {
+	// Peer names who vouches.
+	Peer string
+	// Subject is the exact sub of its tokens, or the SPIFFE ID of its X.509-SVIDs.
+	Subject string
+	// ByCertificate says that it proves itself by an X.509-SVID, else by a token.
+	ByCertificate bool
+}
 
 // Client is a compiled client.
 type Client struct {
@@ -119,18 +142,26 @@ type Client struct {
 	SecretHashes [][32]byte
 	// Certificate is set for the methods by certificate alone.
 	Certificate *Certificate
-	Grants      []string
-	Operator    string
-	Agent       *AgentSpec
-	KnownAs     map[string]string
-	Proof       Proof
-	Status      Status
-	Expires     time.Time
+	// Federated is set for AuthFederated alone.
+	Federated Federated
+	Grants    []string
+	Operator  string
+	Agent     *AgentSpec
+	KnownAs   map[string]string
+	Proof     Proof
+	Status    Status
+	Expires   time.Time
 }
 
 // Usable reports whether the client may be served at the instant.
 func (c *Client) Usable(now time.Time) bool {
 	return c != nil && c.Status == Active && now.Before(c.Expires)
+}
+
+// ByCertificate reports whether the client authenticates by a certificate (RFC
+// 8705 section 2, or an X.509-SVID).
+func (c *Client) ByCertificate() bool {
+	return c != nil && (c.Auth == AuthTLS || c.Auth == AuthSelfSignedTLS || c.Auth == AuthFederated && c.Federated.ByCertificate)
 }
 
 // MayUse reports whether the client is registered for the grant type.
@@ -202,6 +233,7 @@ type Snapshot struct {
 	peers     shards[string, *Peer]
 	issuers   shards[string, []*Peer]
 	clients   shards[string, *Client]
+	workloads shards[workload, []*Client]
 	resources shards[string, *Resource]
 	owned     shards[string, []*Resource] // by the resource's own client
 	mappings  shards[route, []*Mapping]
@@ -218,6 +250,9 @@ func (s *Snapshot) Touched() []Key { return s.touched }
 // found.
 type route struct{ from, to string }
 
+// workload is how a federated client is found without its id.
+type workload struct{ peer, subject string }
+
 // Fence is what decisions on the snapshot are fenced by.
 func (s *Snapshot) Fence() Fence { return Fence{s.revision, s.revocations} }
 
@@ -231,6 +266,33 @@ func (s *Snapshot) Settings() Settings { return s.settings }
 // or more than one peer did, so that none can take another's place.
 func (s *Snapshot) PeerByIssuer(iss string) *Peer {
 	if found, _ := s.issuers.get(iss); len(found) == 1 {
+		return found[0]
+	}
+	return nil
+}
+
+// PeerByTrustDomain finds the peer that is a SPIFFE trust domain; nil when nobody
+// registered it, or twice.
+func (s *Snapshot) PeerByTrustDomain(domain string) *Peer {
+	if p := s.PeerByIssuer("spiffe://" + domain); p != nil && p.SPIFFE {
+		return p
+	}
+	return nil
+}
+
+// PeerOf finds the peer that a token says it is of: by the exact issuer or, when
+// no peer has it, by the SPIFFE trust domain of its subject. Either may be empty.
+func (s *Snapshot) PeerOf(iss, domain string) *Peer {
+	if p := s.PeerByIssuer(iss); p != nil || domain == "" {
+		return p
+	}
+	return s.PeerByTrustDomain(domain)
+}
+
+// FederatedClient finds the client that is a peer's workload; nil when there is
+// none, or more than one, so that none can take another's place.
+func (s *Snapshot) FederatedClient(peer, subject string) *Client {
+	if found, _ := s.workloads.get(workload{peer, subject}); len(found) == 1 {
 		return found[0]
 	}
 	return nil
@@ -285,6 +347,13 @@ func (s *Snapshot) faults() map[Key]string {
 		if len(found) > 1 {
 			for _, p := range found {
 				out[Key{KindPeer, p.Name}] = "issuer: more than one peer has it, so none counts"
+			}
+		}
+	}
+	for _, found := range s.workloads.all() {
+		if len(found) > 1 {
+			for _, c := range found {
+				out[Key{KindClient, c.ID.String()}] = "federated: more than one client is that workload, so none counts"
 			}
 		}
 	}

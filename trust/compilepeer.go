@@ -13,7 +13,7 @@ import (
 )
 
 func (c *Compiler) peer(s PeerSpec, n *notes) *Peer {
-	p := &Peer{Name: s.Name, Fingerprint: fingerprint(s.Name, s.Issuer, s.Discovery, s.JWKSURI, s.JWKS, s.JWKSHosts), JWKSURI: s.JWKSURI, JWKSHosts: s.JWKSHosts, Audiences: s.Audiences,
+	p := &Peer{Name: s.Name, JWKSURI: s.JWKSURI, JWKSHosts: s.JWKSHosts, Audiences: s.Audiences,
 		Shared: s.SharedAudience, Pins: s.Pins, SingleUse: s.SingleUse, Expires: s.Expires.Time,
 		MaxAge: time.Duration(s.MaxTokenAge), Leeway: time.Duration(s.Leeway)}
 	var err error
@@ -23,17 +23,29 @@ func (c *Compiler) peer(s PeerSpec, n *notes) *Peer {
 	if p.Domain, err = ident.ParseDomain(s.Domain); n.check("domain", err) {
 		p.Foreign = p.Domain != c.settings.Domain
 	}
-	if n.choice("kind", s.Kind, "oidc", "oidc", "spiffe") == "spiffe" {
-		n.later("kind", true)
+	if p.SPIFFE = n.choice("kind", s.Kind, "oidc", "oidc", "spiffe") == "spiffe"; p.SPIFFE {
+		p.Fingerprint = fingerprint(s.Name, s.Kind, s.Domain, s.Bundle)
+		c.trustDomain(s, p, n)
+	} else {
+		p.Fingerprint = fingerprint(s.Name, s.Issuer, s.Discovery, s.JWKSURI, s.JWKS, s.JWKSHosts)
+		c.issuer(s, p, n)
 	}
-	if p.Issuer, err = ident.ParseIssuer(s.Issuer); n.check("issuer", err) && p.Issuer == c.settings.Issuer {
-		n.add("issuer", "is this broker's own; write mappings with peer: self instead")
-	}
-	c.peerKeys(s, p, n)
 	c.peerTokens(s, p, n)
 	c.peerTimes(s, p, n)
 	p.Status = n.status("status", s.Status)
 	return p
+}
+
+// issuer reads what a peer of kind oidc is known by and its keys are found by.
+func (c *Compiler) issuer(s PeerSpec, p *Peer, n *notes) {
+	var err error
+	if p.Issuer, err = ident.ParseIssuer(s.Issuer); n.check("issuer", err) && p.Issuer == c.settings.Issuer {
+		n.add("issuer", "is this broker's own; write mappings with peer: self instead")
+	}
+	if s.Bundle != nil {
+		n.add("bundle", "is only for kind: spiffe")
+	}
+	c.peerKeys(s, p, n)
 }
 
 func (c *Compiler) peerKeys(s PeerSpec, p *Peer, n *notes) {
@@ -78,6 +90,12 @@ func some[T any](n *notes, path string, list []T) {
 	}
 }
 
+// How a peer's tokens may be presented.
+var (
+	peerGrants        = []string{GrantTokenExchange, GrantJWTBearer, GrantIDJAG, GrantClientAuthentication}
+	trustDomainGrants = []string{GrantTokenExchange, GrantClientAuthentication}
+)
+
 func (c *Compiler) peerTokens(s PeerSpec, p *Peer, n *notes) {
 	if len(p.Audiences) == 0 {
 		p.Audiences = []string{c.settings.Issuer.String()}
@@ -90,6 +108,11 @@ func (c *Compiler) peerTokens(s PeerSpec, p *Peer, n *notes) {
 	some(n, "grants", s.Grants)
 	some(n, "algorithms", s.Algorithms)
 	p.TokenTypes = []ident.TokenType{ident.AccessToken, ident.JWT}
+	grants, algorithms, usual := peerGrants, signatureAlgorithms, 4
+	if p.SPIFFE {
+		p.TokenTypes = []ident.TokenType{ident.JWT}
+		grants, algorithms, usual = trustDomainGrants, svidAlgorithms, len(svidAlgorithms)
+	}
 	if s.TokenTypes != nil {
 		p.TokenTypes = nil
 	}
@@ -97,6 +120,9 @@ func (c *Compiler) peerTokens(s PeerSpec, p *Peer, n *notes) {
 		t, err := ident.ParseTokenTypeName(name)
 		if n.check(fmt.Sprintf("token_types[%d]", i), err) {
 			p.TokenTypes = append(p.TokenTypes, t)
+			if p.SPIFFE && t != ident.JWT {
+				n.add(fmt.Sprintf("token_types[%d]", i), "a JWT-SVID is presented as jwt")
+			}
 		}
 	}
 	p.Grants = []string{GrantTokenExchange}
@@ -105,14 +131,14 @@ func (c *Compiler) peerTokens(s PeerSpec, p *Peer, n *notes) {
 	}
 	for i, g := range s.Grants {
 		at := fmt.Sprintf("grants[%d]", i)
-		n.choice(at, g, g, GrantTokenExchange, GrantJWTBearer, GrantIDJAG)
+		n.choice(at, g, g, grants...)
 	}
 	algs := s.Algorithms
 	if algs == nil {
-		algs = signatureAlgorithms[:4]
+		algs = algorithms[:usual]
 	}
 	for i, a := range algs {
-		n.choice(fmt.Sprintf("algorithms[%d]", i), a, a, signatureAlgorithms...)
+		n.choice(fmt.Sprintf("algorithms[%d]", i), a, a, algorithms...)
 		p.Algorithms = append(p.Algorithms, jose.SignatureAlgorithm(a))
 	}
 	p.AAPAlias = n.choice("aap_names", s.AAPNames, "short", "short", "alias") == "alias"

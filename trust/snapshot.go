@@ -58,6 +58,7 @@ func (c *Compiler) Compile(prev *Snapshot, st State) (*Snapshot, error) {
 	}
 	sortBy(&b.mappings, func(m *Mapping) string { return m.Name })
 	sortBy(&b.policies, func(p *Policy) string { return p.Name })
+	sortBy(&b.workloads, func(c *Client) string { return c.ID.String() })
 	sortBy(&b.owned, func(r *Resource) string { return r.Audience.String() })
 	return next, nil
 }
@@ -189,6 +190,7 @@ type builder struct {
 	peers     edit[string, *Peer]
 	issuers   edit[string, []*Peer]
 	clients   edit[string, *Client]
+	workloads edit[workload, []*Client]
 	resources edit[string, *Resource]
 	owned     edit[string, []*Resource]
 	mappings  edit[route, []*Mapping]
@@ -199,7 +201,7 @@ type builder struct {
 func newBuilder(s *Snapshot) *builder {
 	b := &builder{}
 	b.objects.to, b.peers.to, b.issuers.to, b.clients.to = &s.objects, &s.peers, &s.issuers, &s.clients
-	b.owned.to = &s.owned
+	b.owned.to, b.workloads.to = &s.owned, &s.workloads
 	b.resources.to, b.mappings.to, b.policies.to, b.faulty.to = &s.resources, &s.mappings, &s.policies, &s.faulty
 	return b
 }
@@ -222,6 +224,9 @@ func (b *builder) link(e compiled) {
 		}
 	case e.client != nil:
 		b.clients.set(e.client.ID.String(), e.client)
+		if e.client.Auth == AuthFederated {
+			enter(&b.workloads, workload{e.client.Federated.Peer, e.client.Federated.Subject}, e.client)
+		}
 	case e.mapping != nil:
 		for _, a := range e.mapping.Resources {
 			enter(&b.mappings, route{e.mapping.Peer, a.String()}, e.mapping)
@@ -251,6 +256,9 @@ func (b *builder) unlink(e compiled) {
 		}
 	case e.client != nil:
 		b.clients.remove(e.client.ID.String())
+		if e.client.Auth == AuthFederated {
+			drop(&b.workloads, workload{e.client.Federated.Peer, e.client.Federated.Subject}, e.client)
+		}
 	case e.mapping != nil:
 		for _, a := range e.mapping.Resources {
 			drop(&b.mappings, route{e.mapping.Peer, a.String()}, e.mapping)

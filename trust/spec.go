@@ -27,8 +27,11 @@ type PeerSpec struct {
 	Domain string `json:"domain"`
 	// Kind is oidc (default) or spiffe.
 	Kind string `json:"kind,omitempty"`
-	// Issuer is compared with iss byte for byte.
+	// Issuer is compared with iss byte for byte. Required of kind oidc; one of kind
+	// spiffe has none.
 	Issuer string `json:"issuer,omitempty"`
+	// Bundle is where the keys of a peer of kind spiffe come from.
+	Bundle *BundleSpec `json:"bundle,omitempty"`
 	// Discovery is auto (default: OIDC, then RFC 8414), jwks_uri or static.
 	Discovery string `json:"discovery,omitempty"`
 	// JWKSURI is where the keys are, when discovery is jwks_uri.
@@ -65,6 +68,20 @@ type PeerSpec struct {
 
 // JWKSSpec is an inline JSON Web Key Set.
 type JWKSSpec struct {
+	Keys []map[string]any `json:"keys,omitempty"`
+}
+
+// BundleSpec says what a SPIFFE trust domain vouches with. Without an endpoint it
+// is the keys alone.
+type BundleSpec struct {
+	// Endpoint is the URL of the bundle endpoint.
+	Endpoint string `json:"endpoint,omitempty"`
+	// Profile is https_web (default) or https_spiffe.
+	Profile string `json:"profile,omitempty"`
+	// EndpointID is the SPIFFE ID of an https_spiffe endpoint.
+	EndpointID string `json:"endpoint_id,omitempty"`
+	// Keys are those of the domain's bundle: all there are, or what proves an
+	// https_spiffe endpoint to begin with.
 	Keys []map[string]any `json:"keys,omitempty"`
 }
 
@@ -107,6 +124,8 @@ type ClientSpec struct {
 	SecretHash2 string `json:"secret_hash_2,omitempty"`
 	// TLS says what certificate a tls_client_auth client shows.
 	TLS *TLSSpec `json:"tls,omitempty"`
+	// Federated says who vouches for a federated client, and as whom.
+	Federated *FederatedSpec `json:"federated,omitempty"`
 	// Grants are the grant types it may use; default token-exchange.
 	Grants []string `json:"grants,omitempty"`
 	// Operator is the organisation responsible for the client.
@@ -130,6 +149,16 @@ type TLSSpec struct {
 	SANIP     string `json:"san_ip,omitempty"`
 	// CA holds one or more authorities, in PEM.
 	CA string `json:"ca,omitempty"`
+}
+
+// FederatedSpec says which workload a client without a secret of its own is.
+type FederatedSpec struct {
+	// Peer vouches; its grants hold client-authentication.
+	Peer string `json:"peer"`
+	// Subject is the exact sub of the workload's tokens, or its SPIFFE ID.
+	Subject string `json:"subject"`
+	// Credential is token (default) or certificate: an X.509-SVID.
+	Credential string `json:"credential,omitempty"`
 }
 
 // AgentSpec is the agent that a client is.
