@@ -48,7 +48,8 @@ type aliases struct {
 
 func metadata(o Options) ([]byte, error) {
 	issuer, algorithm := o.Issuer, o.Algorithm
-	methods := []string{"private_key_jwt", "client_secret_basic", "client_secret_post", "tls_client_auth", "self_signed_tls_client_auth"}
+	methods := []string{"private_key_jwt", "client_secret_basic", "client_secret_post", "tls_client_auth", "self_signed_tls_client_auth",
+		"spiffe_jwt", "spiffe_x509"}
 	var mtls *aliases
 	if o.MutualTLS {
 		mtls = &aliases{TokenURL(issuer), issuer.String() + pathIntrospect, issuer.String() + pathRevoke}

@@ -182,7 +182,7 @@ func (t *trail) bindCertificate(b *bound) {
 // and when nothing else was proven; otherwise it may just be the connection's.
 func (c *crossed) confirmation() proof.Confirmation {
 	cnf := c.bound.proven
-	if cnf.JKT != "" && !c.client.Auth.ByCertificate() && !c.grant.NeedsCertificate && !c.certified {
+	if cnf.JKT != "" && !c.client.ByCertificate() && !c.grant.NeedsCertificate && !c.certified {
 		cnf.X5TS256 = ""
 	}
 	return cnf

@@ -28,7 +28,10 @@ var (
 	ErrClientUnknown    = errors.New("the client is not registered or not in use")
 	ErrClientMethod     = errors.New("the client authenticates with another method")
 	ErrClientCredential = errors.New("the client credential is wrong")
-	ErrClientGrant      = errors.New("the client may not use the grant type")
+	// ErrClientPeer says that who vouches for a federated client does not count
+	// now; it is the same as those above outside.
+	ErrClientPeer  = errors.New("the peer that vouches for the client is not in use or not entitled to")
+	ErrClientGrant = errors.New("the client may not use the grant type")
 	// ErrClientClaims says that the request claims another operator or type of
 	// agent than the client is registered with.
 	ErrClientClaims = fmt.Errorf("%w: operator or agent_type is not the client's", ErrMalformed)
@@ -48,6 +51,7 @@ type credential struct {
 	id        string // as claimed; empty when only the assertion says it
 	secret    ident.RawToken
 	assertion ident.RawToken
+	svid      bool   // the assertion came as a JWT-SVID
 	malformed string // why the credential can prove nothing
 	// certificates came with the request, whatever the method; they are the
 	// credential when the client is registered so.
@@ -81,7 +85,11 @@ func readMethod(p parameters, authorization []string) (credential, error) {
 	}
 	if p.get("client_assertion") != "" || p.get("client_assertion_type") != "" {
 		c := credential{method: trust.AuthPrivateKeyJWT, id: p.get("client_id"), assertion: ident.NewRawToken(p.get("client_assertion"))}
-		if p.get("client_assertion_type") != assertionType {
+		switch p.get("client_assertion_type") {
+		case assertionType:
+		case svidType:
+			c.svid = true
+		default:
 			c.malformed = "client_assertion_type is missing or not supported"
 		}
 		found = append(found, c)
@@ -129,14 +137,19 @@ func readBasic(header string) credential {
 // claimed is which registered client the caller says it is, proved or not. What
 // names nobody is not repeated: it may be a secret in the wrong place.
 func (c credential) claimed(s *trust.Snapshot) string {
-	id := c.id
-	if u, err := federation.Peek(c.assertion); id == "" && err == nil {
-		id = u.Issuer()
+	client := s.Client(c.id)
+	if u, err := federation.Peek(c.assertion); client == nil && err == nil {
+		if client = s.Client(u.Issuer()); client == nil {
+			_, client = c.workload(s, u)
+		}
 	}
-	if s.Client(id) == nil {
+	if client == nil {
+		client = c.shown(s)
+	}
+	if client == nil {
 		return "nobody who is registered"
 	}
-	return id
+	return client.ID.String()
 }
 
 // caller is a client that proved who it is. Only authenticate makes one.
@@ -144,60 +157,86 @@ type caller struct {
 	asked
 	snapshot *trust.Snapshot
 	client   *trust.Client
+	// vouched are the handles of what vouched for a federated client.
+	vouched []string
+}
+
+// identity is a client that proved who it is, with the handles of what vouched for
+// it when it is a federated one.
+type identity struct {
+	client  *trust.Client
+	vouched []string
 }
 
 // authenticate is step 2. It waits at most for one fetch of a registered
 // client's keys.
 func (s *Service) authenticate(ctx context.Context, t *trail, a asked, snapshot *trust.Snapshot) (caller, error) {
-	client, err := s.recognise(ctx, t, a.credential, snapshot)
+	is, err := s.recognise(ctx, t, a.credential, snapshot)
 	if err != nil {
 		return caller{}, err
 	}
+	client := is.client
 	if !client.MayUse(a.grant) {
 		return caller{}, t.fail("client", "grant", strings.Join(client.Grants, ", "), a.grant, ErrClientGrant)
 	}
 	if a.operator != "" && a.operator != client.Operator || a.agentType != "" && (client.Agent == nil || a.agentType != client.Agent.Type) {
 		return caller{}, t.fail("client", "operator and agent_type", "as registered", "something else", ErrClientClaims)
 	}
-	return caller{asked: a, snapshot: snapshot, client: client}, nil
+	return caller{asked: a, snapshot: snapshot, client: client, vouched: is.vouched}, nil
 }
 
 // recognise proves a client and counts its request, for every endpoint alike.
-func (s *Service) recognise(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (*trust.Client, error) {
+func (s *Service) recognise(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (identity, error) {
 	t.fence(snapshot)
 	address := t.addressKey()
 	if d := s.failures.Peek(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute)); !d.OK {
-		return nil, t.limited("address", d.RetryAfter)
+		return identity{}, t.limited("address", d.RetryAfter)
 	}
-	client, err := s.identify(ctx, t, c, snapshot)
+	is, err := s.identify(ctx, t, c, snapshot)
 	if err != nil {
 		if !errors.Is(err, federation.ErrUnavailable) { // a client without its keys has not failed
 			s.failures.Allow(address, quotaPerMinute(s.opts.Limits.FailuresPerMinute))
 		}
 		t.note("client", "claimed", c.claimed(snapshot))
-		return nil, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
+		return identity{}, t.fail("client", "authentication", "a registered client and its credential", reasonOf(err), err)
 	}
+	client := is.client
 	t.client(client)
 	if err := s.admit(t, s.clients, "client", client.ID.String(), quotaPerMinute(s.opts.Limits.ClientPerMinute)); err != nil {
-		return nil, err
+		return identity{}, err
 	}
 	t.pass("client", "authentication", string(client.Auth), client.ID.String())
-	return client, nil
+	return is, nil
 }
 
 // identify finds the client and proves it. An unknown client costs the same
 // work as a known one with a wrong credential.
-func (s *Service) identify(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (*trust.Client, error) {
+func (s *Service) identify(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (identity, error) {
 	if c.malformed != "" {
-		return nil, fmt.Errorf("%w: %s", ErrClientCredential, c.malformed)
+		return identity{}, fmt.Errorf("%w: %s", ErrClientCredential, c.malformed)
 	}
 	if c.method == trust.AuthPrivateKeyJWT {
 		return s.identifyByAssertion(ctx, t, c, snapshot)
 	}
 	client := snapshot.Client(c.id)
-	if c.method == trust.AuthNone && client.Usable(t.now) && client.Auth.ByCertificate() {
-		return client, t.identifyByCertificate(client, c.certificates, c.certificateDefect)
+	if c.method == trust.AuthNone {
+		if client == nil {
+			client = c.shown(snapshot)
+		}
+		switch {
+		case !client.Usable(t.now) || !client.ByCertificate():
+		case client.Auth == trust.AuthFederated:
+			return s.identifyBySVID(ctx, t, c, client, snapshot)
+		default:
+			return identity{client: client}, t.identifyByCertificate(client, c.certificates, c.certificateDefect)
+		}
 	}
+	return identity{client: client}, t.identifyBySecret(c, client)
+}
+
+// identifyBySecret proves a client by its secret, or by none when it is
+// registered so.
+func (t *trail) identifyBySecret(c credential, client *trust.Client) error {
 	hashes := [][32]byte{{}}
 	if client != nil && client.Auth == c.method {
 		hashes = client.SecretHashes
@@ -212,23 +251,34 @@ func (s *Service) identify(ctx context.Context, t *trail, c credential, snapshot
 	}
 	switch {
 	case !client.Usable(t.now):
-		return nil, ErrClientUnknown
+		return ErrClientUnknown
 	case client.Auth != c.method:
-		return nil, ErrClientMethod
+		return ErrClientMethod
 	case c.method != trust.AuthNone && (match == 0 || secret == ""):
-		return nil, ErrClientCredential
+		return ErrClientCredential
 	}
-	return client, nil
+	return nil
 }
 
-// identifyByAssertion proves a client by private_key_jwt (RFC 7523 section 2.2,
-// RFC 10070): the issuer is the only audience, the life is at most 300 s, and
-// the assertion counts once.
-func (s *Service) identifyByAssertion(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (*trust.Client, error) {
+// identifyByAssertion proves a client by what it asserts: a token of a peer that
+// vouches for it, or its own. The issuers of peers are URLs and the ids of clients
+// hold no slash, so nothing can be both.
+func (s *Service) identifyByAssertion(ctx context.Context, t *trail, c credential, snapshot *trust.Snapshot) (identity, error) {
 	u, err := federation.Peek(c.assertion)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrClientCredential, err)
+		return identity{}, fmt.Errorf("%w: %w", ErrClientCredential, err)
 	}
+	if c.svid || snapshot.PeerByIssuer(u.Issuer()) != nil {
+		return s.identifyByToken(ctx, t, c, u, snapshot)
+	}
+	client, err := s.identifyByOwnKey(ctx, t, c, u, snapshot)
+	return identity{client: client}, err
+}
+
+// identifyByOwnKey proves a client by private_key_jwt (RFC 7523 section 2.2, RFC
+// 10070): the issuer is the only audience, the life is at most 300 s, and the
+// assertion counts once.
+func (s *Service) identifyByOwnKey(ctx context.Context, t *trail, c credential, u federation.Unverified, snapshot *trust.Snapshot) (*trust.Client, error) {
 	if c.id != "" && c.id != u.Issuer() {
 		return nil, fmt.Errorf("%w: client_id is not the assertion's issuer", ErrClientCredential)
 	}
@@ -280,7 +330,7 @@ func newDecoy() (federation.Peer, error) {
 	if err != nil {
 		return federation.Peer{}, err
 	}
-	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, Algorithm: "ES256"}}})
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "unknown", Algorithm: "ES256", Use: "jwt-svid"}}})
 	return federation.Peer{Name: "client:unknown", Fingerprint: "client:unknown", Issuer: "unknown", Discovery: federation.Static,
 		JWKS: set, Algorithms: assertionAlgorithms, Leeway: assertionLeeway, MaxTokenAge: maxAssertionLife}, err
 }

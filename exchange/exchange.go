@@ -3,6 +3,7 @@ package exchange
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/comity-auth/comity/exchange/keys"
 	"github.com/comity-auth/comity/federation"
 	"github.com/comity-auth/comity/federation/quota"
+	"github.com/comity-auth/comity/federation/spiffe"
 	"github.com/comity-auth/comity/federation/traceid"
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/audit"
@@ -26,9 +28,11 @@ type Registry interface {
 	Await(ctx context.Context, f trust.Fence) error
 }
 
-// Verifier proves a token. It may wait for one fetch of the peer's keys.
+// Verifier proves a token, or an X.509-SVID. It may wait for one fetch of the
+// peer's keys.
 type Verifier interface {
 	Verify(ctx context.Context, u federation.Unverified, p federation.Peer, w federation.Want) (*federation.Token, error)
+	VerifySVID(ctx context.Context, chain []*x509.Certificate, p federation.Peer) (*spiffe.SVID, error)
 }
 
 // Signer signs claims with the active key and says which that was.

@@ -99,6 +99,7 @@ var meanings = []meaning{
 	{ErrClientMismatch, "client_mismatch", InvalidRequest, sayRequest},
 	{ErrClientUnknown, "client_unknown", InvalidClient, sayClient},
 	{ErrClientMethod, "client_method", InvalidClient, sayClient},
+	{ErrClientPeer, "client_peer", InvalidClient, sayClient},
 	{ErrClientCredential, "client_credential", InvalidClient, sayClient},
 	{ErrCertificateForm, "client_credential", InvalidClient, sayClient},
 	{federation.ErrCertificate, "client_credential", InvalidClient, sayClient},

@@ -180,9 +180,11 @@ func (s *Service) question(ctx context.Context, t *trail, req Request) (question
 	if q.snapshot, err = s.opts.Registry.Snapshot(); err != nil {
 		return q, err
 	}
-	if q.client, err = s.recognise(ctx, t, c, q.snapshot); err != nil {
+	is, err := s.recognise(ctx, t, c, q.snapshot)
+	if err != nil {
 		return q, err
 	}
+	q.client = is.client
 	if q.client.Auth == trust.AuthNone {
 		return q, t.fail("client", "authentication", "a client that authenticates", "one that does not", ErrClientMethod)
 	}

@@ -82,18 +82,19 @@ func (n *namer) lineage(c *crossed, id string) []string {
 	if c.grant.Mapping != nil {
 		out = append(out, n.standing("mapping", c.grant.Mapping.Name))
 	}
-	inherit := func(p *presented) {
-		for _, h := range n.bearing(p) {
+	inherit := func(handles []string) {
+		for _, h := range handles {
 			if !slices.Contains(out, h) {
 				out = append(out, h)
 			}
 		}
 	}
+	inherit(c.vouched)
 	if c.token != nil {
-		inherit(&presented{peer: c.peer, token: c.token, id: c.tokenID})
+		inherit(n.bearing(&presented{peer: c.peer, token: c.token, id: c.tokenID}))
 	}
 	if c.actor != nil {
-		inherit(c.actor)
+		inherit(n.bearing(c.actor))
 	}
 	return out
 }

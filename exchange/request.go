@@ -22,7 +22,11 @@ const (
 	GrantJWTBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
-const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+// What a client assertion is, as client_assertion_type spells it.
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	svidType      = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+)
 
 // What a request itself can be wrong in.
 var (

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/comity-auth/comity/federation"
 	"github.com/comity-auth/comity/federation/proof"
+	"github.com/comity-auth/comity/federation/spiffe"
 	"github.com/comity-auth/comity/federation/wire"
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/aap"
@@ -132,9 +134,9 @@ func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *presente
 		want.RequireID = true
 		return s.self(), want, nil
 	}
-	peer := b.snapshot.PeerByIssuer(u.Issuer())
+	peer := b.snapshot.PeerOf(u.Issuer(), u.TrustDomain())
 	if peer == nil {
-		return none, want, t.fail(p.role, "iss", "a registered issuer", u.Issuer(), ErrIssuerUnknown)
+		return none, want, t.fail(p.role, "iss", "a registered issuer", cmp.Or(u.Issuer(), spiffe.Scheme+u.TrustDomain()), ErrIssuerUnknown)
 	}
 	p.peer = peer
 	t.peer(p.role, peer.Name)
@@ -147,6 +149,10 @@ func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *presente
 		return none, want, t.fail(p.role, "token_type", "one the peer may present", p.declared.Short(), ErrPeerTokenType)
 	}
 	want.Audiences, want.SharedAudience = peer.Audiences, peer.Shared
+	from := verifiable(peer)
+	if peer.SPIFFE {
+		asSVID(&want, from)
+	}
 	if p.declared == ident.IDToken {
 		known := b.client.KnownAs[peer.Name]
 		if known == "" {
@@ -155,7 +161,7 @@ func (s *Service) issuer(t *trail, b bound, u federation.Unverified, p *presente
 		want.Audiences = []string{known}
 	}
 	t.pass(p.role, "peer", "a registered issuer in use", peer.Name)
-	return verifiable(peer), want, nil
+	return from, want, nil
 }
 
 // typesOf are the header types that a declared token type goes with. Foreign
@@ -192,6 +198,9 @@ func (s *Service) self() federation.Peer {
 func verifiable(p *trust.Peer) federation.Peer {
 	out := federation.Peer{Name: p.Name, Fingerprint: p.Fingerprint, Issuer: p.Issuer.String(), Discovery: federation.Discovery(p.Discovery),
 		JWKSURI: p.JWKSURI, JWKS: p.JWKS, JWKSHosts: p.JWKSHosts, Algorithms: p.Algorithms, Leeway: p.Leeway, MaxTokenAge: p.MaxAge}
+	if p.SPIFFE {
+		out.TrustDomain, out.EndpointID = p.Domain.String(), p.EndpointID
+	}
 	for _, pin := range p.Pins {
 		out.Pins = append(out.Pins, federation.Pin{Thumbprint: pin.Thumbprint, NotBefore: pin.NotBefore.Time, NotAfter: pin.NotAfter.Time})
 	}

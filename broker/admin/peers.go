@@ -40,6 +40,7 @@ type PeerKey struct {
 	ID         string    `json:"kid"`
 	Thumbprint string    `json:"thumbprint"`
 	Algorithm  string    `json:"alg,omitempty"`
+	Use        string    `json:"use,omitempty" doc:"x509-svid for an authority of a SPIFFE trust domain"`
 	FirstSeen  time.Time `json:"first_seen,omitzero"`
 }
 
@@ -56,7 +57,7 @@ func (h *handler) healthOf(p *trust.Peer) PeerHealth {
 		ExpiresAt: seen.ExpiresAt, Failures: seen.Failures, LastResult: string(seen.LastResult), LastError: seen.LastError,
 		Breaker: seen.Breaker, KeySet: []PeerKey{}}
 	for _, k := range seen.Keys {
-		out.KeySet = append(out.KeySet, PeerKey{k.ID, k.Thumbprint, string(k.Algorithm), k.FirstSeen})
+		out.KeySet = append(out.KeySet, PeerKey{k.ID, k.Thumbprint, string(k.Algorithm), k.Use, k.FirstSeen})
 	}
 	for _, problem := range seen.Problems {
 		out.Problems = append(out.Problems, problem.Reason)
@@ -151,7 +152,7 @@ func probed(r *federation.ProbeReport) Probe {
 		out.Documents = append(out.Documents, ProbeDocument{d.URL, string(d.Result), d.Error})
 	}
 	for _, k := range r.Keys {
-		out.Keys = append(out.Keys, PeerKey{ID: k.ID, Thumbprint: k.Thumbprint, Algorithm: string(k.Algorithm)})
+		out.Keys = append(out.Keys, PeerKey{ID: k.ID, Thumbprint: k.Thumbprint, Algorithm: string(k.Algorithm), Use: k.Use})
 	}
 	if r.ClockKnown {
 		seconds := r.ClockAhead.Seconds()
