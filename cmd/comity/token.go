@@ -30,6 +30,7 @@ type tokenFlags struct {
 	issuer, tokenURL, caFile string
 
 	clientID, secret, keyFile, keyID, method, dpopKey string
+	assertion, assertionKind                          string
 
 	audiences, resources, scopes, capabilities []string
 	taskID, taskPurpose                        string
@@ -70,8 +71,10 @@ func (f *tokenFlags) addClientFlags(cmd *cobra.Command) {
 	flags.StringVar(&f.secret, f.prefix+"client-secret-file", "", "where the client's secret is"+where+": a file, - for stdin, or env:NAME")
 	flags.StringVar(&f.keyFile, f.prefix+"client-key", "", "file with the client's private key, PEM or JWK (private_key_jwt)")
 	flags.StringVar(&f.keyID, f.prefix+"client-key-id", "", "kid of that key (default: the JWK's, else the thumbprint)")
-	flags.StringVar(&f.method, f.prefix+"client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt or none (default: what the credential is for)")
-	for _, name := range []string{"client-secret-file", "client-key"} {
+	flags.StringVar(&f.assertion, f.prefix+"client-assertion-file", "", "where the token is that the platform gives the client (federated): a file, - for stdin, or env:NAME")
+	flags.StringVar(&f.assertionKind, f.prefix+"client-assertion-type", typeBearer, "what that token is: jwt-bearer, or jwt-spiffe for a JWT-SVID")
+	flags.StringVar(&f.method, f.prefix+"client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt, federated or none (default: what the credential is for)")
+	for _, name := range []string{"client-secret-file", "client-key", "client-assertion-file"} {
 		_ = cmd.MarkFlagFilename(f.prefix + name) // fails only for a flag that does not exist
 	}
 }
@@ -81,7 +84,7 @@ func (f *tokenFlags) check() error {
 	switch {
 	case f.issuer == "" && f.tokenURL == "":
 		return usageError("say where to ask: --issuer or --token-url")
-	case f.clientID == "":
+	case f.clientID == "" && f.assertion == "":
 		return usageError("say who asks: --client-id")
 	case len(f.audiences)+len(f.resources) == 0:
 		return usageError("say who the token is for: --audience or --resource")
@@ -102,20 +105,31 @@ func (f *tokenFlags) check() error {
 }
 
 func (f *tokenFlags) checkCredential() error {
-	if f.secret != "" && f.keyFile != "" {
-		return usageError("a client authenticates with a secret or with a key, not with both")
+	given := 0
+	for _, source := range []string{f.secret, f.keyFile, f.assertion} {
+		if source != "" {
+			given++
+		}
 	}
-	fits := map[string]bool{authNone: f.secret == "" && f.keyFile == "", authKey: f.keyFile != "", authBasic: f.secret != "", authPost: f.secret != ""}
+	if given > 1 {
+		return usageError("a client authenticates with a secret, a key or a token of its platform, not with several")
+	}
+	fits := map[string]bool{authNone: given == 0, authKey: f.keyFile != "", authBasic: f.secret != "", authPost: f.secret != "",
+		authFederated: f.assertion != ""}
 	ok, known := fits[f.authMethod()]
 	switch {
 	case f.authMethod() == "":
-		return usageError("say how the client authenticates: --%[1]sclient-secret-file, --%[1]sclient-key or --%[1]sclient-auth none", f.prefix)
+		return usageError("say how the client authenticates: --%[1]sclient-secret-file, --%[1]sclient-key, --%[1]sclient-assertion-file or --%[1]sclient-auth none", f.prefix)
 	case !known:
-		return usageError("--%sclient-auth is client_secret_basic, client_secret_post, private_key_jwt or none", f.prefix)
+		return usageError("--%sclient-auth is client_secret_basic, client_secret_post, private_key_jwt, federated or none", f.prefix)
 	case !ok:
 		return usageError("--%sclient-auth %s does not go with the credential that was given", f.prefix, f.method)
 	case f.keyFile != "" && f.issuer == "":
 		return usageError("--client-key needs --issuer: the assertion is addressed to it")
+	case f.assertionKind != typeBearer && f.assertionKind != typeSPIFFE:
+		return usageError("--%sclient-assertion-type is jwt-bearer or jwt-spiffe", f.prefix)
+	case f.assertionKind != typeBearer && f.assertion == "":
+		return usageError("--%[1]sclient-assertion-type goes with --%[1]sclient-assertion-file", f.prefix)
 	}
 	return nil
 }
@@ -129,6 +143,8 @@ func (f *tokenFlags) authMethod() string {
 		return authBasic
 	case f.keyFile != "":
 		return authKey
+	case f.assertion != "":
+		return authFederated
 	}
 	return ""
 }

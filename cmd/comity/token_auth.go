@@ -30,11 +30,16 @@ const (
 	authBasic = "client_secret_basic"
 	authPost  = "client_secret_post"
 	authKey   = "private_key_jwt"
+	// authFederated is by a token that the platform gives the client anyway.
+	authFederated = "federated"
 )
 
 const (
-	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-	assertionLife = time.Minute
+	assertionType  = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	assertionTypes = "urn:ietf:params:oauth:client-assertion-type:"
+	assertionLife  = time.Minute
+
+	typeBearer, typeSPIFFE = "jwt-bearer", "jwt-spiffe"
 )
 
 // credential is how a request proves who sends it, and what it binds the token
@@ -43,6 +48,7 @@ type credential struct {
 	method, clientID, issuer string
 	secret                   ident.RawToken
 	assertion                jose.Signer   // with private_key_jwt
+	platform                 platformToken // with federated
 	proof                    *proof.Signer // nil for a bearer token
 }
 
@@ -55,6 +61,8 @@ func (f *tokenFlags) credential(cmd *cobra.Command) (*credential, error) {
 		c.secret, err = f.readClientSecret(cmd)
 	case f.keyFile != "":
 		c.assertion, err = openAssertionKey(f.keyFile, f.keyID)
+	case f.assertion != "":
+		c.platform, err = f.openPlatformToken(cmd)
 	}
 	if err == nil && f.dpopKey != "" {
 		c.proof, err = openProofKey(f.dpopKey)
@@ -70,6 +78,27 @@ func (f *tokenFlags) readClientSecret(cmd *cobra.Command) (ident.RawToken, error
 	}
 	text, err := readSource(cmd, f.app.env, f.secret)
 	return ident.NewRawToken(text), err
+}
+
+// platformToken is where the platform puts the client's token. It is read for
+// each request, since platforms replace it: projected tokens of Kubernetes are
+// files that change.
+type platformToken struct {
+	kind string // of the assertion, the last part of client_assertion_type
+	read func() (ident.RawToken, error)
+}
+
+func (f *tokenFlags) openPlatformToken(cmd *cobra.Command) (platformToken, error) {
+	t := platformToken{kind: f.assertionKind, read: func() (ident.RawToken, error) {
+		text, err := readSource(cmd, f.app.env, f.assertion)
+		return ident.NewRawToken(text), err
+	}}
+	if f.assertion == fromStdin { // which is read once
+		token, err := t.read()
+		t.read = func() (ident.RawToken, error) { return token, nil }
+		return t, err
+	}
+	return t, nil
 }
 
 // apply puts the credential into a request. Each request needs it anew: an
@@ -90,6 +119,16 @@ func (c *credential) apply(form url.Values, header http.Header) error {
 		}
 		form.Set("client_assertion_type", assertionType)
 		form.Set("client_assertion", assertion)
+	case authFederated:
+		token, err := c.platform.read()
+		if err != nil {
+			return err
+		}
+		if c.clientID != "" {
+			form.Set("client_id", c.clientID)
+		}
+		form.Set("client_assertion_type", assertionTypes+c.platform.kind)
+		form.Set("client_assertion", token.Reveal())
 	default:
 		form.Set("client_id", c.clientID)
 	}

@@ -50,10 +50,14 @@ func (c *chainFlags) complete(subject string) error {
 	if _, err := ident.ParseIssuer(to.issuer); err != nil {
 		return usageError("--audience: %v", err)
 	}
-	if to.clientID == "" {
+	if to.clientID == "" && to.assertion == "" {
 		to.clientID = c.home.clientID
 	}
 	c.home.ttl = 0 // it is about the token, not about the grant
+	if to.assertion == fromStdin && (subject == fromStdin || c.home.secret == fromStdin || c.home.assertion == fromStdin) ||
+		to.secret == fromStdin && c.home.assertion == fromStdin {
+		return usageError("only one of the credentials and tokens can be read from stdin")
+	}
 	if to.secret == fromStdin && (subject == fromStdin || c.home.secret == fromStdin) {
 		return usageError("--to-client-secret-file and another secret cannot both be read from stdin")
 	}
@@ -63,6 +67,7 @@ func (c *chainFlags) complete(subject string) error {
 // unused finds flags that mean something only with --via chaining.
 func (c *chainFlags) unused(cmd *cobra.Command) error {
 	for _, name := range []string{"grant", "to-client-id", "to-client-secret-file", "to-client-key", "to-client-key-id", "to-client-auth",
+		"to-client-assertion-file", "to-client-assertion-type",
 		"to-scope", "to-capabilities"} {
 		if cmd.Flags().Changed(name) {
 			return usageError("--%s goes with --via chaining", name)

@@ -39,6 +39,12 @@ func (f *tokenFlags) curlCommand(form url.Values, more []string) (before []strin
 			visible(f.clientID)+", aud "+f.issuer+", at most 60 s old, with a jti of its own")
 		form.Set("client_assertion_type", assertionType)
 		late = append(late, `--data-urlencode client_assertion="$CLIENT_ASSERTION"`)
+	case authFederated:
+		if f.clientID != "" {
+			form.Set("client_id", f.clientID)
+		}
+		form.Set("client_assertion_type", assertionTypes+f.assertionKind)
+		late = append(late, `--data-urlencode client_assertion=`+shellSource(f.assertion))
 	default:
 		form.Set("client_id", f.clientID)
 	}

@@ -31,7 +31,10 @@ administrators explain the refusal by.`,
       --resource https://archive.globex.example --scope archive.read
   comity token exchange --via chaining --issuer https://as.acme.example --client-id acme-agent \
       --client-key agent.pem --audience https://broker.globex.example --to-client-key globex.pem \
-      --dpop-key dpop.pem --subject-token token.txt --resource https://archive.globex.example`,
+      --dpop-key dpop.pem --subject-token token.txt --resource https://archive.globex.example
+  comity token exchange --issuer https://broker.globex.example \
+      --client-assertion-file /var/run/secrets/tokens/globex --subject-token token.txt \
+      --audience https://archive.globex.example`,
 		Args: cobra.NoArgs,
 	}
 	f := &exchangeFlags{tokenFlags: addTokenFlags(a, cmd)}
@@ -87,6 +90,9 @@ func (f *exchangeFlags) run(cmd *cobra.Command) error {
 func (f *exchangeFlags) check() (ident.TokenType, error) {
 	if f.subject == "" {
 		return ident.TokenType{}, usageError("say where the token to exchange is: --subject-token")
+	}
+	if f.subject == fromStdin && f.assertion == fromStdin {
+		return ident.TokenType{}, usageError("--subject-token and --client-assertion-file cannot both be read from stdin")
 	}
 	if f.subject == fromStdin && f.secret == fromStdin {
 		return ident.TokenType{}, usageError("--subject-token and --client-secret-file cannot both be read from stdin")

@@ -26,7 +26,7 @@ func TestTokenUsage(t *testing.T) {
 		{"wants to know who asks", "--client-id", 2, []string{"token", "issue", "--issuer", "https://as.example", "--audience", "a"}},
 		{"wants to know for whom", "--audience or --resource", 2, []string{"token", "issue", "--issuer", "https://as.example", "--client-id", "a"}},
 		{"wants a credential, or to hear that there is none", "--client-auth none", 2, base},
-		{"refuses two credentials", "not with both", 2, with("--client-secret-file", secret, "--client-key", key)},
+		{"refuses two credentials", "not with several", 2, with("--client-secret-file", secret, "--client-key", key)},
 		{"refuses a method without its credential", "does not go with", 2, with("--client-auth", "private_key_jwt", "--client-secret-file", secret)},
 		{"refuses none with a credential", "does not go with", 2, with("--client-auth", "none", "--client-secret-file", secret)},
 		{"refuses a method that it does not know", "--client-auth is", 2, with("--client-auth", "basic", "--client-secret-file", secret)},
