@@ -100,9 +100,34 @@ func (h *handler) refreshPeer(c *call) (*reply, error) {
 	return &reply{body: out}, err
 }
 
-// probeRequest names the issuer to ask.
+// probeRequest names the issuer to ask, or a trust domain and where its bundle is.
 type probeRequest struct {
-	Issuer string `json:"issuer"`
+	Issuer         string `json:"issuer,omitempty"`
+	TrustDomain    string `json:"trust_domain,omitempty" doc:"A SPIFFE trust domain, instead of an issuer"`
+	BundleEndpoint string `json:"bundle_endpoint,omitempty" doc:"With trust_domain, the URL of its bundle endpoint, profile https_web"`
+}
+
+// peer is what to ask, and what is wrong with the request.
+func (r probeRequest) peer(problem func(path, message string)) federation.Peer {
+	p := federation.Peer{Name: "probe", Issuer: r.Issuer, Discovery: federation.Auto}
+	if r.TrustDomain == "" && r.BundleEndpoint == "" {
+		if _, err := ident.ParseIssuer(r.Issuer); err != nil {
+			problem("issuer", err.Error())
+		}
+		return p
+	}
+	domain, err := ident.ParseDomain(r.TrustDomain)
+	if err != nil {
+		problem("trust_domain", err.Error())
+	}
+	if _, err := ident.ParseIssuer(r.BundleEndpoint); err != nil {
+		problem("bundle_endpoint", "want an https URI")
+	}
+	if r.Issuer != "" {
+		problem("issuer", "is not for a trust domain")
+	}
+	p.Issuer, p.TrustDomain, p.Discovery, p.JWKSURI = ident.IssuerOf(domain).String(), domain.String(), federation.AtBundle, r.BundleEndpoint
+	return p
 }
 
 // Probe is what an issuer looks like from here. What the issuer wrote is text
@@ -130,15 +155,13 @@ type ProbeDocument struct {
 func (h *handler) probe(c *call) (*reply, error) {
 	var in probeRequest
 	lines, problems := strictyaml.Decode(c.body, &in)
-	if len(problems) == 0 {
-		if _, err := ident.ParseIssuer(in.Issuer); err != nil {
-			problems = strictyaml.Problems{{Line: lines.At("issuer"), Path: "issuer", Message: err.Error()}}
-		}
-	}
+	p := in.peer(func(path, message string) {
+		problems = append(problems, strictyaml.Problem{Line: lines.At(path), Path: path, Message: message})
+	})
 	if len(problems) > 0 {
 		return nil, invalid(problems)
 	}
-	r, err := h.opts.Keys.Probe(c.Context(), federation.Peer{Name: "probe", Issuer: in.Issuer, Discovery: federation.Auto})
+	r, err := h.opts.Keys.Probe(c.Context(), p)
 	if err != nil {
 		return nil, err
 	}

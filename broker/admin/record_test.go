@@ -166,6 +166,17 @@ func TestPeerProbe(t *testing.T) {
 	if len(e.keys.probed) != 0 {
 		t.Fatalf("probed = %v, want none", e.keys.probed)
 	}
+	for _, body := range []string{`{"trust_domain":"beta.example"}`, `{"bundle_endpoint":"https://spire.beta.example/b"}`,
+		`{"trust_domain":"Beta.example","bundle_endpoint":"https://spire.beta.example/b"}`,
+		`{"trust_domain":"beta.example","bundle_endpoint":"http://spire.beta.example/b"}`,
+		`{"trust_domain":"beta.example","bundle_endpoint":"https://spire.beta.example/b","issuer":"https://as.beta.example"}`} {
+		e.do(t, "POST", "/admin/v1/peers:probe", body, with("Content-Type", "application/json")).want(t, 422, "invalid")
+	}
+	e.do(t, "POST", "/admin/v1/peers:probe", `{"trust_domain":"beta.example","bundle_endpoint":"https://spire.beta.example/b"}`).want(t, 200, "")
+	if p := e.keys.probed; len(p) != 1 || p[0].TrustDomain != "beta.example" || p[0].Discovery != federation.AtBundle || p[0].JWKSURI != "https://spire.beta.example/b" {
+		t.Errorf("probed %+v, want the endpoint", p)
+	}
+	e.keys.probed = nil
 	a := e.do(t, "POST", "/admin/v1/peers:probe", `{"issuer":"https://as.beta.example"}`).want(t, 200, "")
 	got := decode[admin.Probe](t, a)
 	if got.Keys[0].ID != "<script>" || *got.ClockAheadSeconds != -2 || got.Problems == nil {

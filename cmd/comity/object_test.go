@@ -163,6 +163,14 @@ func TestPeerProbe(t *testing.T) {
 	if stdout, _ = o.run(t, 1, "peer", "probe", "https://as.beta.example"); !strings.Contains(stdout, "problem     the key set holds no usable key") {
 		t.Errorf("stdout = %q", stdout)
 	}
+	o.peers.report.Keys = append(o.peers.report.Keys, federation.ProbeKey{Thumbprint: "ca", Use: federation.UseX509SVID})
+	if stdout, _ = o.run(t, 1, "peer", "probe", "https://spire.beta.example/b", "--trust-domain", "beta.example"); !strings.Contains(stdout, "thumbprint ca  x509-svid") {
+		t.Errorf("stdout = %q", stdout)
+	}
+	if stdout, _ = o.run(t, 0, "peer", "probe", "https://spire.beta.example/b", "--trust-domain", "beta.example", "--print-curl"); !strings.Contains(stdout, `"bundle_endpoint":"https://spire.beta.example/b"`) {
+		t.Errorf("stdout = %q", stdout)
+	}
+	o.run(t, 1, "peer", "probe", "https://spire.beta.example/b", "--trust-domain", "Beta.example")
 	o.run(t, 1, "peer", "probe", "ftp://as.beta.example")
 	o.run(t, 2, "peer", "probe")
 	if _, stderr := o.run(t, 2, "peer", "probe", "acme"); !strings.Contains(stderr, "comity peer refresh acme") {

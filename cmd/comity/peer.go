@@ -20,16 +20,22 @@ func newPeerProbeCommand(a *app) *cobra.Command {
 		Use: "probe ISSUER", Short: "Show what an issuer looks like from the broker", Args: cobra.ExactArgs(1),
 		Long: "Show what an issuer looks like from the broker.\n\n" +
 			"It asks for metadata and keys and registers nothing. It ends with 1 when the issuer\n" +
-			"could not be registered as it is.",
+			"could not be registered as it is. With --trust-domain it is the bundle endpoint of that\n" +
+			"SPIFFE trust domain that is asked (profile https_web).",
 		Example: "  comity peer probe https://as.acme.example\n" +
-			"  comity peer probe https://as.acme.example --json",
+			"  comity peer probe https://as.acme.example --json\n" +
+			"  comity peer probe https://spire.acme.example/bundle --trust-domain acme.example",
 	}
 	r := addRemoteFlags(a, cmd)
+	domain := cmd.Flags().String("trust-domain", "", "the SPIFFE trust domain whose bundle endpoint this is")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !strings.Contains(args[0], "://") {
 			return usageError("%q is not an issuer; the keys of a registered peer are fetched with comity peer refresh %[1]s", args[0])
 		}
 		req, err := client.ProbePeer(args[0])
+		if *domain != "" {
+			req, err = client.ProbeBundle(*domain, args[0])
+		}
 		if err != nil {
 			return err
 		}
@@ -87,7 +93,7 @@ func printProbe(w io.Writer, p admin.Probe) error {
 
 func printPeerKeys(line func(...string), list []admin.PeerKey) {
 	for _, k := range list {
-		line("key", "kid "+firstOf(k.ID, "-"), "thumbprint "+k.Thumbprint, firstOf(k.Algorithm, "-"))
+		line("key", "kid "+firstOf(k.ID, "-"), "thumbprint "+k.Thumbprint, firstOf(k.Algorithm, k.Use, "-"))
 	}
 }
 

@@ -100,9 +100,19 @@ func DeleteObject(plural, name, ifMatch string) Request {
 
 // ProbePeer asks what an issuer looks like from the broker.
 func ProbePeer(issuer string) (Request, error) {
-	body, err := json.Marshal(map[string]string{"issuer": issuer})
+	return probe(map[string]string{"issuer": issuer})
+}
+
+// ProbeBundle asks what the bundle endpoint of a SPIFFE trust domain looks like
+// from the broker.
+func ProbeBundle(domain, endpoint string) (Request, error) {
+	return probe(map[string]string{"trust_domain": domain, "bundle_endpoint": endpoint})
+}
+
+func probe(of map[string]string) (Request, error) {
+	body, err := json.Marshal(of)
 	if err != nil {
-		return Request{}, fmt.Errorf("name the issuer: %w", err)
+		return Request{}, fmt.Errorf("name the peer to probe: %w", err)
 	}
 	return Request{Method: http.MethodPost, Path: prefix + "/peers:probe", Body: body, MediaType: JSON}, nil
 }
