@@ -145,6 +145,9 @@ func (s *Service) identifyBySVID(ctx context.Context, t *trail, c credential, cl
 		return identity{}, fmt.Errorf("%w: %w", ErrClientCredential, err)
 	case svid.ID != client.Federated.Subject:
 		return identity{}, fmt.Errorf("%w: the certificate is another workload's", ErrClientCredential)
+	case t.now.Sub(svid.NotBefore)-peer.Leeway > peer.MaxAge:
+		// No older than a token could be: revocations are forgotten in time.
+		return identity{}, fmt.Errorf("%w: the certificate is older than the peer's max_token_age", ErrClientCredential)
 	}
 	handles := s.names.vouching(peer, svid.Authorities)
 	if before, dead := snapshot.Revoked(handles, svid.NotBefore.Add(-peer.Leeway)); dead {
