@@ -57,11 +57,8 @@ func (v *Verifier) VerifyStatement(ctx context.Context, raw ident.RawToken, p Pe
 	if w.Type == "" {
 		return nil, &Refusal{"typ", "a type to be asked for", "none", ErrType}
 	}
-	if err := checkHeader(u, p, Want{Types: []string{w.Type}}); err != nil {
+	if err := checkOrigin(u, p, Want{Types: []string{w.Type}}); err != nil {
 		return nil, err
-	}
-	if p.Issuer == "" || u.issuer != p.Issuer {
-		return nil, &Refusal{"iss", "the issuer of " + p.Name, likeness(u.issuer, p.Issuer), ErrIssuer}
 	}
 	s, now := &Statement{Token{c: u.c, issuer: u.issuer}}, v.now()
 	want := Want{MaxLife: w.MaxLife}
