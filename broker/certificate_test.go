@@ -22,6 +22,7 @@ import (
 
 	"github.com/comity-auth/comity/broker"
 	"github.com/comity-auth/comity/exchange"
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/fixtures/pki"
 	"github.com/comity-auth/comity/trust/ident"
 )
@@ -101,9 +102,9 @@ func TestMT06CertificateHeaders(t *testing.T) {
 		{"takes nothing from a stranger", "", stranger, []string{"Client-Cert", sequence(der)}, 0},
 		{"takes nothing of a chain alone", "", proxy, []string{"Client-Cert-Chain", sequence(der)}, 0},
 		{"takes no other header", "", proxy, []string{"X-SSL-Client-Cert", spaced, "X-Client-Cert", spaced, "X-Forwarded-Client-Cert", spaced}, 0},
-		{"takes PEM where that is configured", broker.HeaderSSLClientCert, proxy, []string{"X-SSL-Client-Cert", spaced}, 1},
-		{"takes no RFC 9440 where PEM is configured", broker.HeaderSSLClientCert, proxy, []string{"Client-Cert", sequence(der)}, 0},
-		{"takes no PEM from a stranger", broker.HeaderSSLClientCert, stranger, []string{"X-SSL-Client-Cert", spaced}, 0},
+		{"takes PEM where that is configured", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", spaced}, 1},
+		{"takes no RFC 9440 where PEM is configured", clientcert.HeaderNginx, proxy, []string{"Client-Cert", sequence(der)}, 0},
+		{"takes no PEM from a stranger", clientcert.HeaderNginx, stranger, []string{"X-SSL-Client-Cert", spaced}, 0},
 		{"refuses two headers", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert", sequence(der)}, -1},
 		{"refuses a list", "", proxy, []string{"Client-Cert", sequence(der) + "," + sequence(der)}, -1},
 		{"refuses a comma at the end", "", proxy, []string{"Client-Cert", sequence(der) + ","}, -1},
@@ -117,16 +118,16 @@ func TestMT06CertificateHeaders(t *testing.T) {
 		{"refuses a weak key up the chain", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(rsa1024)}, -1},
 		{"refuses a DSA key", "", proxy, []string{"Client-Cert", ":" + dsa + ":"}, -1},
 		{"refuses a DSA key up the chain", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", ":" + dsa + ":"}, -1},
-		{"refuses PEM with text before it", broker.HeaderSSLClientCert, proxy, []string{"X-SSL-Client-Cert", "x%0A" + spaced}, -1},
-		{"refuses PEM with text behind it", broker.HeaderSSLClientCert, proxy, []string{"X-SSL-Client-Cert", spaced + "x"}, -1},
-		{"refuses PEM of something else", broker.HeaderSSLClientCert, proxy, []string{"X-SSL-Client-Cert", strings.ReplaceAll(spaced, "CERTIFICATE", "PUBLIC%20KEY")}, -1},
+		{"refuses PEM with text before it", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", "x%0A" + spaced}, -1},
+		{"refuses PEM with text behind it", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", spaced + "x"}, -1},
+		{"refuses PEM of something else", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", strings.ReplaceAll(spaced, "CERTIFICATE", "PUBLIC%20KEY")}, -1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			l, h := behind(t, row.header)
 			got := shown(l, h, row.from, row.headers...)
 			if row.want < 0 {
-				if !errors.Is(got.CertificateDefect, exchange.ErrCertificateForm) {
+				if !errors.Is(got.CertificateDefect, clientcert.ErrForm) {
 					t.Errorf("got %d certificates, defect %v, want a defect", len(got.Certificates), got.CertificateDefect)
 				}
 				return
@@ -152,24 +153,24 @@ func FuzzCertificateHeader(f *testing.F) {
 	f.Add(":"+dsa+":", ":AA==:, :BB==:", false)
 	f.Add("::", ",", false)
 	f.Add("%", "", true)
-	plain, plainHandler := behind(f, broker.HeaderClientCert)
-	nginx, nginxHandler := behind(f, broker.HeaderSSLClientCert)
+	plain, plainHandler := behind(f, clientcert.HeaderRFC9440)
+	nginx, nginxHandler := behind(f, clientcert.HeaderNginx)
 	f.Fuzz(func(t *testing.T, value, chain string, ssl bool) {
-		l, h, name := plain, plainHandler, broker.HeaderClientCert
+		l, h, name := plain, plainHandler, clientcert.HeaderRFC9440
 		if ssl {
-			l, h, name = nginx, nginxHandler, broker.HeaderSSLClientCert
+			l, h, name = nginx, nginxHandler, clientcert.HeaderNginx
 		}
 		got := shown(l, h, "192.0.2.7:1", name, value, "Client-Cert-Chain", chain)
 		switch {
 		case got.CertificateDefect != nil:
-			if !errors.Is(got.CertificateDefect, exchange.ErrCertificateForm) {
+			if !errors.Is(got.CertificateDefect, clientcert.ErrForm) {
 				t.Errorf("got defect %v of another kind", got.CertificateDefect)
 			}
 		case len(got.Certificates) == 0:
 			if value != "" {
 				t.Errorf("got nothing of %q", value)
 			}
-		case len(got.Certificates) > exchange.MaxCertificates:
+		case len(got.Certificates) > clientcert.MaxChain:
 			t.Errorf("got %d certificates", len(got.Certificates))
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/comity-auth/comity/exchange"
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/trust/ident"
 )
 
@@ -34,7 +35,7 @@ type Options struct {
 	Ready func() error
 	// TrustedProxies are whose X-Forwarded-For and certificate header count.
 	TrustedProxies []netip.Prefix
-	// CertificateHeader is HeaderClientCert (default) or HeaderSSLClientCert.
+	// CertificateHeader is clientcert.HeaderRFC9440 (default) or clientcert.HeaderNginx.
 	CertificateHeader string
 	// MutualTLS says that the listener asks clients for certificates itself.
 	MutualTLS bool
@@ -86,8 +87,8 @@ func New(o Options) (http.Handler, error) {
 	}
 	switch o.CertificateHeader {
 	case "":
-		o.CertificateHeader = HeaderClientCert
-	case HeaderClientCert, HeaderSSLClientCert:
+		o.CertificateHeader = clientcert.HeaderRFC9440
+	case clientcert.HeaderRFC9440, clientcert.HeaderNginx:
 	default:
 		return nil, errors.New("broker: the certificate header is not one that can be read")
 	}

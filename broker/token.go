@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/comity-auth/comity/exchange"
+	"github.com/comity-auth/comity/federation/clientcert"
 )
 
 const (
@@ -33,7 +34,7 @@ func (h *handler) token(w http.ResponseWriter, r *http.Request) {
 // request is what every endpoint takes of a request.
 func (h *handler) request(w http.ResponseWriter, r *http.Request) exchange.Request {
 	form, defect := readForm(w, r)
-	chain, bad := certificates(r, h.opts.TrustedProxies, h.opts.CertificateHeader)
+	chain, bad := clientcert.FromRequest(r, h.opts.TrustedProxies, h.opts.CertificateHeader)
 	return exchange.Request{
 		Form:          form,
 		Defect:        defect,

@@ -1,105 +1,13 @@
 package exchange
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/x509"
-	"errors"
 	"fmt"
 
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/proof"
 	"github.com/comity-auth/comity/trust"
 )
-
-// ErrCertificateForm says that what a client showed for a certificate is not
-// one that is looked at.
-var ErrCertificateForm = errors.New("the client certificate is malformed or beyond the limits")
-
-// Bounds of what a client shows. Nothing is verified beyond them, so that no
-// chain costs more than a few signatures.
-const (
-	// MaxCertificates bounds a chain, the client's own certificate included.
-	MaxCertificates = 10
-	// MaxCertificateBytes bounds a chain in DER.
-	MaxCertificateBytes = 64 << 10
-
-	maxNames   = 100 // alternative names of one certificate, and of its name constraints
-	minRSABits = 2048
-	maxRSABits = 8192
-)
-
-// ParseCertificates reads a chain in DER, the client's own certificate first.
-// The error wraps [ErrCertificateForm].
-func ParseCertificates(chain [][]byte) ([]*x509.Certificate, error) {
-	if err := checkSize(chain); err != nil {
-		return nil, err
-	}
-	var out []*x509.Certificate
-	for _, der := range chain {
-		cert, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, fmt.Errorf("%w: not X.509 in DER", ErrCertificateForm)
-		}
-		out = append(out, cert)
-	}
-	return out, CheckCertificates(out)
-}
-
-func checkSize(chain [][]byte) error {
-	total := 0
-	for _, der := range chain {
-		total += len(der)
-	}
-	if len(chain) == 0 || len(chain) > MaxCertificates || total > MaxCertificateBytes {
-		return fmt.Errorf("%w: %d certificates of %d bytes", ErrCertificateForm, len(chain), total)
-	}
-	return nil
-}
-
-// CheckCertificates reports whether a chain is within the limits. It verifies
-// nothing. The error wraps [ErrCertificateForm].
-func CheckCertificates(chain []*x509.Certificate) error {
-	raw := make([][]byte, len(chain))
-	for i, cert := range chain {
-		raw[i] = cert.Raw
-	}
-	if err := checkSize(raw); err != nil {
-		return err
-	}
-	for _, cert := range chain {
-		if n := len(cert.DNSNames) + len(cert.EmailAddresses) + len(cert.IPAddresses) + len(cert.URIs); n > maxNames {
-			return fmt.Errorf("%w: %d alternative names", ErrCertificateForm, n)
-		}
-		if n := constraints(cert); n > maxNames {
-			return fmt.Errorf("%w: %d name constraints", ErrCertificateForm, n)
-		}
-		if !acceptable(cert.PublicKey) {
-			return fmt.Errorf("%w: a key of a kind or size that is not accepted", ErrCertificateForm)
-		}
-	}
-	return nil
-}
-
-func constraints(c *x509.Certificate) int {
-	return len(c.PermittedDNSDomains) + len(c.ExcludedDNSDomains) + len(c.PermittedIPRanges) + len(c.ExcludedIPRanges) +
-		len(c.PermittedEmailAddresses) + len(c.ExcludedEmailAddresses) + len(c.PermittedURIDomains) + len(c.ExcludedURIDomains)
-}
-
-// acceptable reports whether a key is one that certificates may have here.
-func acceptable(key any) bool {
-	switch k := key.(type) {
-	case *ecdsa.PublicKey:
-		return k.Curve == elliptic.P256() || k.Curve == elliptic.P384() || k.Curve == elliptic.P521()
-	case *rsa.PublicKey:
-		bits := k.N.BitLen()
-		return bits >= minRSABits && bits <= maxRSABits
-	case ed25519.PublicKey:
-		return true
-	}
-	return false
-}
 
 // identifyByCertificate proves a client by the certificate of the request
 // (RFC 8705 section 2).
@@ -140,7 +48,7 @@ func (t *trail) identifyByCertificate(client *trust.Client, chain []*x509.Certif
 // takes no leeway: the parties to a TLS connection take none.
 func (t *trail) current(cert *x509.Certificate) error {
 	if t.now.Before(cert.NotBefore) || t.now.After(cert.NotAfter) {
-		return fmt.Errorf("%w: expired or not yet valid", ErrCertificateForm)
+		return fmt.Errorf("%w: expired or not yet valid", clientcert.ErrForm)
 	}
 	return nil
 }

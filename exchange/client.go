@@ -19,6 +19,7 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 
 	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/ident"
 )
@@ -67,7 +68,7 @@ func readCredential(p parameters, req Request) (credential, error) {
 	c, err := readMethod(p, req.Authorization)
 	c.certificates, c.certificateDefect = req.Certificates, req.CertificateDefect
 	if c.certificateDefect == nil && len(c.certificates) > 0 {
-		c.certificateDefect = CheckCertificates(c.certificates)
+		c.certificateDefect = clientcert.Check(c.certificates)
 	}
 	return c, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/comity-auth/comity/exchange/keys"
 	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/proof"
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/aap"
@@ -101,7 +102,7 @@ var meanings = []meaning{
 	{ErrClientMethod, "client_method", InvalidClient, sayClient},
 	{ErrClientPeer, "client_peer", InvalidClient, sayClient},
 	{ErrClientCredential, "client_credential", InvalidClient, sayClient},
-	{ErrCertificateForm, "client_credential", InvalidClient, sayClient},
+	{clientcert.ErrForm, "client_credential", InvalidClient, sayClient},
 	{federation.ErrCertificate, "client_credential", InvalidClient, sayClient},
 	{ErrNotOwner, "not_the_token_owner", UnauthorizedClient, "The token was issued to another client."},
 	{ErrClientGrant, "client_grant", UnauthorizedClient, sayGrant},

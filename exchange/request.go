@@ -67,7 +67,7 @@ type Request struct {
 	DPoP          []string
 	// Certificates are those that the client showed over mutual TLS, its own
 	// first, whose key it has proved to hold. CertificateDefect is why there
-	// are none although it showed some: it wraps ErrCertificateForm.
+	// are none although it showed some: it wraps clientcert.ErrForm.
 	Certificates      []*x509.Certificate
 	CertificateDefect error
 	Address           netip.Addr

@@ -69,7 +69,7 @@ func (g *Guard) original(r *http.Request) (*request, *refusal) {
 	if !g.trusts(r.RemoteAddr) {
 		return nil, refuse("proxy_untrusted", "proxy", "one that is trusted", "another")
 	}
-	in := &request{scheme: "http", host: r.Host, header: r.Header, length: -1}
+	in := &request{scheme: "http", host: r.Host, header: r.Header, length: -1, certificate: g.certificate(r)}
 	if r.TLS != nil {
 		in.scheme = "https"
 	}

@@ -3,6 +3,7 @@ package guard
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/guard/route"
 )
 
@@ -53,10 +55,8 @@ func (g *Guard) direct(r *http.Request) *request {
 		header: r.Header, length: r.ContentLength, limitsResponse: true, body: func() ([]byte, bool) { return peekBody(r) }}
 	if r.TLS != nil {
 		in.scheme = "https"
-		if len(r.TLS.PeerCertificates) > 0 {
-			in.certificate = r.TLS.PeerCertificates[0]
-		}
 	}
+	in.certificate = g.certificate(r)
 	if g.trusts(r.RemoteAddr) {
 		in.forwarded(r.Header)
 	}
@@ -66,6 +66,16 @@ func (g *Guard) direct(r *http.Request) *request {
 		}
 	}
 	return in
+}
+
+// certificate is the client's own, by whatever way it is shown. One that cannot be
+// read proves nothing, so it is as good as none.
+func (g *Guard) certificate(r *http.Request) *x509.Certificate {
+	chain, err := clientcert.FromRequest(r, g.set.TrustedProxies, g.set.CertificateHeader)
+	if err != nil || len(chain) == 0 {
+		return nil
+	}
+	return chain[0]
 }
 
 // trusts reports whether the connection is by a proxy whose word counts.

@@ -16,6 +16,7 @@ import (
 	jose "github.com/go-jose/go-jose/v4"
 
 	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/fetch"
 	"github.com/comity-auth/comity/federation/guard/route"
 	"github.com/comity-auth/comity/federation/quota"
@@ -61,8 +62,12 @@ type Options struct {
 	// this resource as its clients see it: what htu is compared with (RFC 9449
 	// section 4.3). Empty: the scheme and the Host of the request.
 	PublicURL string
-	// TrustedProxies are whose word about the original request counts.
+	// TrustedProxies are whose word about the original request counts: scheme and
+	// host (X-Forwarded-Proto, X-Forwarded-Host), and the client's certificate.
 	TrustedProxies []netip.Prefix
+	// CertificateHeader is the header that they tell of the certificate in:
+	// clientcert.HeaderRFC9440 (default) or clientcert.HeaderNginx.
+	CertificateHeader string
 
 	// FeedMaxAge is how old what is known of revocations may be. Default 30 s.
 	FeedMaxAge time.Duration
@@ -157,6 +162,7 @@ func check(o Options) (*settings, error) {
 	s := &settings{Options: o, issuers: map[string]*issuer{}, agents: map[string]bool{}}
 	s.MaxTokenAge = cmp.Or(o.MaxTokenAge, time.Hour)
 	s.FeedMaxAge = cmp.Or(o.FeedMaxAge, 30*time.Second)
+	s.CertificateHeader = cmp.Or(o.CertificateHeader, clientcert.HeaderRFC9440)
 	s.MaxTokens = cmp.Or(o.MaxTokens, 5_000)
 	if s.Now == nil {
 		s.Now = time.Now
@@ -174,6 +180,9 @@ func check(o Options) (*settings, error) {
 	s.resource, s.public = webURL(o.Audience), webURL(o.PublicURL)
 	if o.PublicURL != "" && (s.public == nil || s.public.RawQuery != "") {
 		note("public_url", errors.New("want an absolute http or https URL without query and fragment"))
+	}
+	if s.CertificateHeader != clientcert.HeaderRFC9440 && s.CertificateHeader != clientcert.HeaderNginx {
+		note("client_cert_header", fmt.Errorf("want %s or %s", clientcert.HeaderRFC9440, clientcert.HeaderNginx))
 	}
 	if o.Leeway < 0 || o.Leeway > MaxLeeway {
 		note("leeway", fmt.Errorf("want 0 to %s", MaxLeeway))

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/fetch"
 )
 
@@ -99,6 +100,9 @@ func (g *Guard) rewrite(pr *httputil.ProxyRequest, upstream *url.URL, o ProxyOpt
 	h := pr.Out.Header
 	for _, name := range steering {
 		h.Del(name)
+	}
+	for _, name := range []string{clientcert.HeaderRFC9440, clientcert.HeaderChain, clientcert.HeaderNginx} {
+		h.Del(name) // what a certificate was good for is over
 	}
 	if !o.ForwardCredential {
 		h.Del("Authorization")

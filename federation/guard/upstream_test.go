@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -340,6 +342,33 @@ func selfSigned(t *testing.T) *tls.Certificate {
 		t.Fatal(err)
 	}
 	return &cert
+}
+
+// MT-06: what a proxy says of the client's certificate counts from trusted ones
+// alone, and never reaches the upstream.
+func TestMT06CertificatesByHop(t *testing.T) {
+	t.Parallel()
+	mine := selfSigned(t)
+	token := sign(t, nil, claims().with("cnf", object{"x5t#S256": proof.OfCertificate(mine.Leaf).X5TS256}))
+	said := ":" + base64.StdEncoding.EncodeToString(mine.Leaf.Raw) + ":"
+	for name, trusted := range map[string][]netip.Prefix{"trusted": loopback, "stranger": nil} {
+		o := options(t)
+		o.TrustedProxies = trusted
+		w := proxied(t, o)
+		r := w.authorised(http.MethodGet, token)
+		r.Header.Set("Client-Cert", said)
+		a := w.send(r)
+		if trusted == nil {
+			w.wantRefused(t, a, 401, "invalid_token")
+			continue
+		}
+		if seen := w.wantAdmitted(t, a); seen.Header.Get("Client-Cert") != "" {
+			t.Errorf("%s: the certificate reached the upstream", name)
+		}
+		r = w.authorised(http.MethodGet, token)
+		r.Header["Client-Cert"] = []string{said, said}
+		w.wantRefused(t, w.send(r), 401, "invalid_token")
+	}
 }
 
 func TestUpstreamAway(t *testing.T) {

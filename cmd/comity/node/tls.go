@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
-	"github.com/comity-auth/comity/exchange"
+	"github.com/comity-auth/comity/federation/clientcert"
 )
 
 // certificates hold what the listeners' TLS is configured with, read again when
@@ -69,7 +69,7 @@ func shown(authorities *x509.CertPool) func(tls.ConnectionState) error {
 		if len(s.PeerCertificates) == 0 {
 			return nil
 		}
-		if err := exchange.CheckCertificates(s.PeerCertificates); err != nil || authorities == nil {
+		if err := clientcert.Check(s.PeerCertificates); err != nil || authorities == nil {
 			return err
 		}
 		between := x509.NewCertPool()

@@ -1,4 +1,4 @@
-package broker
+package clientcert
 
 import (
 	"crypto/x509"
@@ -8,40 +8,41 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
-
-	"github.com/comity-auth/comity/exchange"
 )
 
 // Headers that a trusted proxy tells of the client's certificate in. One of them
 // is in use; the other counts for nothing, whoever sends it.
 const (
-	// HeaderClientCert is RFC 9440's; the chain comes in Client-Cert-Chain.
-	HeaderClientCert = "Client-Cert"
-	// HeaderSSLClientCert holds PEM, URL-encoded, as nginx writes it.
-	HeaderSSLClientCert = "X-SSL-Client-Cert"
+	// HeaderRFC9440 is RFC 9440's; the chain comes in Client-Cert-Chain.
+	HeaderRFC9440 = "Client-Cert"
+	// HeaderNginx holds PEM, URL-encoded, as nginx writes it.
+	HeaderNginx = "X-SSL-Client-Cert"
 
-	headerChain = "Client-Cert-Chain"
+	// HeaderChain is what goes with HeaderRFC9440.
+	HeaderChain = "Client-Cert-Chain"
 )
 
 // maxHeader bounds what is read of a header: DER grows by a third in base64, and
 // by less again when that is URL-encoded.
-const maxHeader = 2 * exchange.MaxCertificateBytes
+const maxHeader = 2 * MaxBytes
 
-// certificates are those that the client showed, its own first, or why there are
-// none although it showed some. Of a connection by a trusted proxy they are what
+// FromRequest gives the certificates that the client showed, its own first, or why
+// there are none although it showed some: the error wraps [ErrForm]. header is
+// the one that trusted proxies tell of them in; empty when they do not. Of a connection by a trusted proxy they are what
 // the proxy's header says, for the connection's own are the proxy's; of any other
 // they are the connection's, and the headers mean nothing.
-func certificates(r *http.Request, trusted []netip.Prefix, header string) ([]*x509.Certificate, error) {
+func FromRequest(r *http.Request, trusted []netip.Prefix, header string) ([]*x509.Certificate, error) {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err == nil && isTrusted(at.Addr().Unmap(), trusted) {
+	if err == nil && slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) }) {
 		return forwarded(r.Header, header)
 	}
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, nil
 	}
 	chain := r.TLS.PeerCertificates
-	if err := exchange.CheckCertificates(chain); err != nil {
+	if err := Check(chain); err != nil {
 		return nil, err
 	}
 	return chain, nil
@@ -55,23 +56,23 @@ func forwarded(h http.Header, header string) ([]*x509.Certificate, error) {
 		return nil, nil
 	}
 	if len(values) > 1 || len(values[0]) > maxHeader {
-		return nil, fmt.Errorf("%w: %d values", exchange.ErrCertificateForm, len(values))
+		return nil, fmt.Errorf("%w: %d values", ErrForm, len(values))
 	}
 	var chain [][]byte
 	var ok bool
-	if header == HeaderSSLClientCert {
+	if header == HeaderNginx {
 		chain, ok = escapedPEM(values[0])
 	} else {
 		if chain, ok = byteSequences(values[0], 1); ok {
 			var rest [][]byte
-			rest, ok = byteSequences(strings.Join(h.Values(headerChain), ","), exchange.MaxCertificates)
+			rest, ok = byteSequences(strings.Join(h.Values(HeaderChain), ","), MaxChain)
 			chain = append(chain, rest...)
 		}
 	}
 	if !ok {
-		return nil, fmt.Errorf("%w: the proxy's header cannot be read", exchange.ErrCertificateForm)
+		return nil, fmt.Errorf("%w: the proxy's header cannot be read", ErrForm)
 	}
-	return exchange.ParseCertificates(chain)
+	return Parse(chain)
 }
 
 // byteSequences reads a list of byte sequences without parameters (RFC 9651
@@ -104,7 +105,7 @@ func escapedPEM(text string) (out [][]byte, ok bool) {
 	}
 	for rest := []byte(strings.TrimSpace(plain)); len(rest) > 0; {
 		block, after := pem.Decode(rest)
-		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || len(out) == exchange.MaxCertificates ||
+		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || len(out) == MaxChain ||
 			!strings.HasPrefix(string(rest), "-----BEGIN CERTIFICATE-----") {
 			return nil, false
 		}
