@@ -40,7 +40,8 @@ var ErrUpstream = errors.New("guard: the upstream is not an http or https URL wi
 // Proxy is the guard in front of a server in any language: requests that are
 // admitted go upstream with the path in normal form, without the credential, and
 // with the headers of Grant.Identify, which no client can forge or have removed.
-// Bodies of both directions are streamed, and WebSocket connections pass.
+// Bodies are streamed in both directions, at the same time if need be, and WebSocket
+// connections pass.
 func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 	upstream := webURL(o.Upstream)
 	if upstream == nil || upstream.RawQuery != "" {
@@ -59,7 +60,12 @@ func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 	if g.set.Logger != nil {
 		p.ErrorLog = slog.NewLogLogger(g.set.Logger.Handler(), slog.LevelWarn)
 	}
-	return g.Middleware(p), nil
+	return g.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Otherwise HTTP/1 would have the upstream's answer wait for the end of the
+		// request. A writer that cannot is none of net/http's.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		p.ServeHTTP(w, r)
+	})), nil
 }
 
 func upstreamTransport(o ProxyOptions) (*http.Transport, error) {

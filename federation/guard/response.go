@@ -76,6 +76,11 @@ func (l *limitedWriter) FlushError() error {
 	return http.NewResponseController(l.inner).Flush()
 }
 
+// EnableFullDuplex lets the body be read while the response is written.
+func (l *limitedWriter) EnableFullDuplex() error {
+	return http.NewResponseController(l.inner).EnableFullDuplex()
+}
+
 // Flush sends what was written.
 func (l *limitedWriter) Flush() { _ = l.FlushError() }
 

@@ -152,9 +152,15 @@ type resource struct {
 	mu     sync.Mutex
 	last   *reached
 	answer func(w http.ResponseWriter, r *http.Request)
+	// stream, when set, is all that is done: nothing is remembered.
+	stream func(w http.ResponseWriter, r *http.Request)
 }
 
 func (u *resource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if u.stream != nil {
+		u.stream(w, r)
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	seen := &reached{Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Body: string(body), Header: r.Header.Clone()}
 	seen.Grant, _ = guard.FromContext(r.Context())
