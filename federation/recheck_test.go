@@ -12,7 +12,7 @@ import (
 // A token that was verified once is held against all that may have changed.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
-	var now int64 = forgeNow
+	now := int64(forgeNow)
 	clock := func() time.Time { return time.Unix(now, 0) }
 	keys := &staticKeys{}
 	v := federation.NewVerifier(keys, clock)

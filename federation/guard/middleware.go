@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -144,7 +145,9 @@ func (g *Guard) serve(w http.ResponseWriter, r *http.Request, grant *Grant, in *
 	defer func() {
 		// A reverse proxy that cannot write gives up by this panic; where the
 		// answer is written already there is nothing to give up.
-		if p := recover(); p != nil && (p != http.ErrAbortHandler || !limited.over || limited.begun) {
+		p := recover()
+		gaveUp, _ := p.(error)
+		if p != nil && (!errors.Is(gaveUp, http.ErrAbortHandler) || !limited.over || limited.begun) {
 			panic(p)
 		}
 	}()

@@ -60,7 +60,7 @@ func newGuarded(ctx context.Context, issuer string, client *agent) (*guarded, er
 func (g *guarded) close() {
 	_ = g.server.Close()
 	g.stop()
-	<-g.done
+	_ = <-g.done // the context's own error
 	g.guard.Close()
 }
 
