@@ -23,7 +23,7 @@ type guarded struct {
 	server *http.Server
 	client *agent
 	stop   context.CancelFunc
-	done   chan error
+	done   chan struct{}
 }
 
 // newGuarded runs the archive, which accepts tokens of one broker alone.
@@ -32,7 +32,7 @@ func newGuarded(ctx context.Context, issuer string, client *agent) (*guarded, er
 	if err != nil {
 		return nil, err
 	}
-	g := &guarded{url: "http://" + l.Addr().String(), client: client, done: make(chan error, 1)}
+	g := &guarded{url: "http://" + l.Addr().String(), client: client, done: make(chan struct{})}
 	g.guard, err = guard.New(guard.Options{
 		Audience: archive,
 		Issuers:  []guard.Issuer{{Issuer: issuer}},
@@ -49,7 +49,7 @@ func newGuarded(ctx context.Context, issuer string, client *agent) (*guarded, er
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
-	go func() { g.done <- g.guard.Run(following) }()
+	go func() { defer close(g.done); _ = g.guard.Run(following) }() // until it is stopped
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /search", search)
 	g.server = &http.Server{Handler: g.guard.Middleware(mux), ReadHeaderTimeout: 5 * time.Second}
@@ -60,7 +60,7 @@ func newGuarded(ctx context.Context, issuer string, client *agent) (*guarded, er
 func (g *guarded) close() {
 	_ = g.server.Close()
 	g.stop()
-	_ = <-g.done // the context's own error
+	<-g.done
 	g.guard.Close()
 }
 
