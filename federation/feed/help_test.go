@@ -23,7 +23,11 @@ import (
 	"github.com/comity-auth/comity/fixtures/peer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets nothing that a test started outlive it, but for a Postgres
+// server of the fixtures, which lives as long as the process.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/comity-auth/comity/fixtures/pg.(*Server).Restart.func1"))
+}
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
@@ -185,6 +189,8 @@ type follower struct {
 	stop context.CancelFunc
 	done chan error
 
+	moved chan struct{} // has a value after a request, when there is one
+
 	mu   sync.Mutex
 	seen []feed.Observed
 }
@@ -253,6 +259,10 @@ func prepareWith(t testing.TB, client *fetch.Client, p federation.Peer, change .
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.seen = append(f.seen, o)
+		select {
+		case f.moved <- struct{}{}:
+		default:
+		}
 	}}
 	for _, c := range change {
 		c(&o)
