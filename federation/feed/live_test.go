@@ -32,7 +32,7 @@ func followBroker(t testing.TB, d *e2e.Domain) *follower {
 	t.Cleanup(client.Close)
 	f := prepareWith(t, client, federation.Peer{Name: "globex", Fingerprint: "f", Issuer: d.Issuer, Discovery: federation.AtURI,
 		JWKSURI: d.URL + "/.well-known/jwks.json", Algorithms: []jose.SignatureAlgorithm{jose.ES256}},
-		func(o *feed.Options) { o.URL = d.URL + "/revocations" })
+		func(o *feed.Options) { o.URL, o.Wait = d.URL+"/revocations", time.Second })
 	f.moved = make(chan struct{}, 1)
 	f.run(t)
 	f.until(t, "the feed is loaded", func() bool { return f.Age() < time.Minute })
@@ -91,17 +91,27 @@ func TestRV03Propagation(t *testing.T) {
 				at = d.Replica(t)
 			}
 			f := followBroker(t, at)
+			hold := func() time.Duration {
+				one := revoke(t, d, "token", rand.Text())
+				return f.until(t, "the revocation holds", func() bool { return f.Revoked([]string{one.Handle}, time.Time{}) })
+			}
+			// The first ones come while the follower waits at the broker, as it nearly
+			// always does; the others one after the other, each while it pauses.
+			var lone []time.Duration
+			for range 3 {
+				f.until(t, "a page without news", func() bool { return f.last().Took > 500*time.Millisecond && f.last().News == 0 })
+				lone = append(lone, hold())
+			}
 			took := make([]time.Duration, samples)
 			for i := range took {
-				one := revoke(t, d, "token", rand.Text())
-				took[i] = f.until(t, "the revocation holds", func() bool { return f.Revoked([]string{one.Handle}, time.Time{}) })
+				took[i] = hold()
 			}
 			slices.Sort(took)
-			t.Logf("%d samples: p50 %s, p99 %s, max %s", samples, took[samples/2], took[samples*99/100], took[samples-1])
-			if most := took[samples-1]; most > bound {
+			t.Logf("lone ones %s; %d one after the other: p50 %s, p99 %s, max %s", lone, samples, took[samples/2], took[samples*99/100], took[samples-1])
+			if most := max(took[samples-1], slices.Max(lone)); most > bound {
 				t.Errorf("a revocation held %s after its answer, want %s at most", most, bound)
 			}
-			if f.Len() != samples || f.Age() > 10*time.Second {
+			if f.Len() != samples+len(lone) || f.Age() > 10*time.Second {
 				t.Errorf("%d handles, age %s", f.Len(), f.Age())
 			}
 		})
