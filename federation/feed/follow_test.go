@@ -27,7 +27,7 @@ func TestFollows(t *testing.T) {
 			t.Errorf("before it ran: age %s, revoked %v", f.Age(), f.Revoked([]string{handle(1)}, time.Time{}))
 		}
 		f.run(t)
-		<-f.Loaded()
+		f.wait(t)
 		synctest.Wait()
 		for _, tt := range []struct {
 			name    string
@@ -77,7 +77,7 @@ func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t)
 		f := follow(t, s)
-		<-f.Loaded()
+		f.wait(t)
 		after(time.Minute)
 		asked := s.requests()
 		if n := len(asked); n < 25 || n > 32 || asked[0] != "since=0" || asked[n-1] != "since=0&wait=2" {
@@ -99,7 +99,7 @@ func TestBrokerThatDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t)
 		f := follow(t, s, func(o *feed.Options) { o.Wait = time.Second })
-		<-f.Loaded()
+		f.wait(t)
 		s.set(func() { s.head = 1 }) // since is behind, so that nothing waits, ever
 		s.set(func() { s.forge = func(p claims) string { p["head"], p["since"] = 0, 0; return s.sign(p) } })
 		before := len(s.requests())
@@ -140,7 +140,7 @@ func TestManyPages(t *testing.T) {
 			t.Errorf("half way: age %s, %d handles", f.Age(), f.Len())
 		}
 		s.set(func() { s.forge = nil })
-		<-f.Loaded()
+		f.wait(t)
 		for i, h := range all {
 			if want := i < 300 || i >= 650; f.Revoked([]string{h}, time.Time{}) != want {
 				t.Errorf("%d: revoked %v, want %v", i, !want, want)
@@ -174,7 +174,7 @@ func TestBrokerGone(t *testing.T) {
 		s := newStation(t)
 		s.revoke(time.Now(), handle(1))
 		f := follow(t, s)
-		<-f.Loaded()
+		f.wait(t)
 		s.set(func() { s.refuse = http.StatusBadGateway })
 		after(40 * time.Second)
 		if age := f.Age(); age < 39*time.Second || age > 44*time.Second || !f.Revoked([]string{handle(1)}, time.Time{}) {
@@ -201,7 +201,7 @@ func TestRV11EntriesLeave(t *testing.T) {
 		s.revoke(born, handle(1))
 		s.revoke(born.Add(time.Hour), handle(2))
 		f := follow(t, s, func(o *feed.Options) { o.Keep = 10 * time.Minute })
-		<-f.Loaded()
+		f.wait(t)
 		after(10*time.Minute - 3*time.Second)
 		if !f.Revoked([]string{handle(1)}, time.Time{}) {
 			t.Error("it left early")
@@ -228,7 +228,7 @@ func TestClockThatJumps(t *testing.T) {
 		ahead <- 0
 		now := func() time.Time { d := <-ahead; ahead <- d; return time.Now().Add(d).Round(0) }
 		f := follow(t, s, func(o *feed.Options) { o.Keep, o.Now = 10*time.Minute, now })
-		<-f.Loaded()
+		f.wait(t)
 		<-ahead
 		ahead <- 24 * time.Hour
 		after(5 * time.Minute)
@@ -277,7 +277,7 @@ func TestRunEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t)
 		f := follow(t, s)
-		<-f.Loaded()
+		f.wait(t)
 		if err := f.Run(t.Context()); err == nil || errors.Is(err, context.Canceled) {
 			t.Errorf("a second Run = %v, want an error at once", err)
 		}

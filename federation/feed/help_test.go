@@ -58,6 +58,7 @@ type station struct {
 	changed chan struct{}         // closed with each revocation
 	forge   func(p claims) string // makes a page of the honest claims; nil for honest
 	refuse  int                   // a status instead of a page
+	keyless bool                  // there is no key set to be had
 	asked   []string              // queries
 }
 
@@ -107,6 +108,17 @@ func (s *station) dial(ctx context.Context, _ netip.AddrPort) (net.Conn, error) 
 }
 
 func (s *station) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/jwks.json" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.refuse == 0 && !s.keyless {
+			w.Header().Set("Content-Type", "application/jwk-set+json")
+			_ = json.NewEncoder(w).Encode(s.key.JWKS())
+			return
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
 	since, _ := strconv.ParseUint(r.URL.Query().Get("since"), 10, 64)
 	wait, _ := strconv.Atoi(r.URL.Query().Get("wait"))
 	s.mu.Lock()
@@ -272,6 +284,18 @@ func prepareWith(t testing.TB, client *fetch.Client, p federation.Peer, change .
 		t.Fatal(err)
 	}
 	return f
+}
+
+// wait waits until the feed is loaded.
+func (f *follower) wait(t testing.TB) {
+	t.Helper()
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
+	select {
+	case <-f.Loaded():
+	case <-late.C:
+		t.Fatalf("not loaded after a minute; last observed %+v", f.last())
+	}
 }
 
 // after lets bubble time pass and everything settle.

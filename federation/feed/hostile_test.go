@@ -2,12 +2,12 @@ package feed_test
 
 import (
 	"encoding/json"
-	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/comity-auth/comity/federation"
 	"github.com/comity-auth/comity/federation/feed"
 	"github.com/comity-auth/comity/fixtures/peer"
 )
@@ -125,7 +125,7 @@ func TestHostilePages(t *testing.T) {
 				s := newStation(t)
 				s.revoke(time.Now(), handle(1))
 				f := follow(t, s)
-				<-f.Loaded()
+				f.wait(t)
 				generation := f.Generation()
 				s.set(func() {
 					s.head = 2
@@ -185,7 +185,7 @@ func TestTruePagesOutOfPlace(t *testing.T) {
 				s.revoke(time.Now(), handle(1), handle(2), handle(3))
 				old := s.sign(s.page(0))
 				f := follow(t, s)
-				<-f.Loaded()
+				f.wait(t)
 				s.set(func() { s.forge = func(p claims) string { return tt.forge(s, p, old) } })
 				after(20 * time.Second)
 				if f.Age() < 18*time.Second {
@@ -218,7 +218,7 @@ func TestRestoredRegistry(t *testing.T) {
 		now := time.Now()
 		s.revoke(now, handle(1), handle(2), handle(3), handle(4), handle(5), handle(6))
 		f := follow(t, s)
-		<-f.Loaded()
+		f.wait(t)
 		after(10 * time.Second)
 		s.set(func() { s.list, s.head = s.list[:3], 3 })
 		s.revoke(now, handle(20))
@@ -251,7 +251,7 @@ func TestReplicaThatLags(t *testing.T) {
 		now := time.Now()
 		s.revoke(now, handle(1), handle(2))
 		f := follow(t, s)
-		<-f.Loaded()
+		f.wait(t)
 		turn := 0
 		s.set(func() {
 			s.forge = func(p claims) string {
@@ -268,19 +268,38 @@ func TestReplicaThatLags(t *testing.T) {
 	})
 }
 
-// The key set is not to be had: what is known stays, and grows old.
-func TestKeysThatAreNotThere(t *testing.T) {
+// Keys that change are followed; while none can be had that proves a page, what
+// is known stays, and grows old.
+func TestKeysThatChange(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStation(t)
 		s.revoke(time.Now(), handle(1))
-		f := follow(t, s, func(o *feed.Options) { o.Issuer.JWKS = []byte(`{"keys":[]}`) })
+		f := follow(t, s, func(o *feed.Options) {
+			o.Issuer.Discovery, o.Issuer.JWKS, o.Issuer.JWKSURI = federation.AtURI, nil, s.url+"/jwks.json"
+		})
+		f.wait(t)
 		after(10 * time.Second)
-		if got := f.last(); got.Result != feed.ResultUnverified || f.Len() != 0 {
-			t.Errorf("observed %+v", got)
+		s.set(func() { s.key = peer.NewKey(t, "ES256") })
+		s.revoke(time.Now(), handle(2))
+		after(5 * time.Second)
+		if !f.Revoked([]string{handle(2)}, time.Time{}) || f.Age() > 4*time.Second {
+			t.Errorf("the new key was not found: age %s, %+v", f.Age(), f.last())
 		}
-		if err := f.Run(t.Context()); errors.Is(err, nil) {
-			t.Error("a second Run")
+		after(time.Minute)
+		s.set(func() { s.key, s.keyless = peer.NewKey(t, "ES256"), true })
+		s.revoke(time.Now(), handle(3))
+		after(40 * time.Second)
+		if f.Revoked([]string{handle(3)}, time.Time{}) || !f.Revoked([]string{handle(2)}, time.Time{}) || f.Age() < 38*time.Second {
+			t.Errorf("without keys: age %s", f.Age())
+		}
+		if got := f.last().Result; got != feed.ResultUnverified {
+			t.Errorf("result %q, want %q", got, feed.ResultUnverified)
+		}
+		s.set(func() { s.keyless = false })
+		after(10 * time.Second)
+		if !f.Revoked([]string{handle(3)}, time.Time{}) || f.Age() > 4*time.Second {
+			t.Errorf("with keys again: age %s, %+v", f.Age(), f.last())
 		}
 	})
 }

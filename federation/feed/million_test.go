@@ -114,7 +114,7 @@ func load(t testing.TB, url string, key *peer.Key) (f *follower, took time.Durat
 	began := time.Now()
 	f = prepareWith(t, client, peerOf(t, "https://broker.globex.example", key), func(o *feed.Options) { o.URL = url + "/revocations" })
 	f.run(t)
-	<-f.Loaded()
+	f.wait(t)
 	took = time.Since(began)
 	return f, took, float64(heapNow()-before) / (1 << 20)
 }

@@ -26,7 +26,7 @@ func TestLargestPage(t *testing.T) {
 		})
 		t.Logf("%d bytes", len(s.sign(s.page(0))))
 		f := follow(t, s)
-		<-f.Loaded()
+		f.wait(t)
 		if f.Len() != full || !f.Revoked([]string{handle(full - 1)}, time.Now()) {
 			t.Errorf("%d handles, want %d", f.Len(), full)
 		}
