@@ -187,7 +187,7 @@ func TestBrokerRestarts(t *testing.T) {
 	})
 	t.Logf("followed on %s after the restarted broker's answer", took)
 	before := f.last()
-	d.Stop(t)
+	d.Pause(t)
 	f.until(t, "the follower notices", func() bool { return f.last().Result == feed.ResultUnreachable })
 	if !f.Revoked([]string{one.Handle, two.Handle}, time.Time{}) || f.Len() != before.Handles {
 		t.Error("what was known is gone with the broker")
