@@ -26,7 +26,7 @@ import (
 // TestMain lets nothing that a test started outlive it, but for a Postgres
 // server of the fixtures, which lives as long as the process.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/comity-auth/comity/fixtures/pg.(*Server).Restart.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/comity-auth/comity/fixtures/daemon.Start.func1"))
 }
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
