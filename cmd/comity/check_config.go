@@ -7,15 +7,16 @@ import (
 	"os"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/spf13/cobra"
 )
 
 // verdict is the result of check-config.
 type verdict struct {
-	OK       bool            `json:"ok"`
-	File     string          `json:"file,omitempty"`
-	Problems config.Problems `json:"problems"`
-	Warnings []string        `json:"warnings"`
+	OK       bool              `json:"ok"`
+	File     string            `json:"file,omitempty"`
+	Problems settings.Problems `json:"problems"`
+	Warnings []string          `json:"warnings"`
 }
 
 func newCheckConfigCommand(a *app) *cobra.Command {
@@ -68,8 +69,8 @@ func checkAll(a *app, flags *configFlags, cmd *cobra.Command) (*verdict, error) 
 		return nil, usageError("no configuration file found; name one with --config")
 	}
 	loaded, err := flags.load(cmd, a.env)
-	v := &verdict{File: file, Problems: config.Problems{}, Warnings: append([]string{}, loaded.Warnings...)}
-	if problems, ok := errors.AsType[config.Problems](err); ok {
+	v := &verdict{File: file, Problems: settings.Problems{}, Warnings: append([]string{}, loaded.Warnings...)}
+	if problems, ok := errors.AsType[settings.Problems](err); ok {
 		v.Problems = append(v.Problems, problems...)
 	} else if err != nil {
 		return nil, err
@@ -90,10 +91,10 @@ func (v *verdict) addTrust(cfg *config.Config) {
 		return
 	}
 	err := checkTrust(path, cfg)
-	if problems, ok := errors.AsType[config.Problems](err); ok {
+	if problems, ok := errors.AsType[settings.Problems](err); ok {
 		v.Problems = append(v.Problems, problems...)
 	} else if err != nil {
-		v.Problems = append(v.Problems, config.Problem{Origin: path, Message: err.Error()})
+		v.Problems = append(v.Problems, settings.Problem{Origin: path, Message: err.Error()})
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/spf13/cobra"
 )
 
@@ -31,28 +32,28 @@ func newConfigShowCommand(a *app) *cobra.Command {
 			return err
 		}
 		if a.json {
-			return printJSON(cmd.OutOrStdout(), settings(loaded, *origin))
+			return printJSON(cmd.OutOrStdout(), values(loaded, *origin))
 		}
-		comments := config.NoComments
+		comments := settings.NoComments
 		if *origin {
-			comments = config.WithOrigins
+			comments = settings.WithOrigins
 		}
 		return loaded.WriteYAML(cmd.OutOrStdout(), comments)
 	}
 	return cmd
 }
 
-// settings is the JSON form: a list with origins, or values by key.
-func settings(loaded *config.Loaded, origin bool) any {
+// values is the JSON form: a list with origins, or values by key.
+func values(loaded *config.Loaded, origin bool) any {
 	list := loaded.Settings()
 	if origin {
 		return list
 	}
-	values := make(map[string]any, len(list))
+	out := make(map[string]any, len(list))
 	for _, s := range list {
-		values[s.Path] = s.Value
+		out[s.Path] = s.Value
 	}
-	return values
+	return out
 }
 
 func newConfigInitCommand() *cobra.Command {

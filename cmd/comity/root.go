@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/spf13/cobra"
 )
 
@@ -67,7 +67,7 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 		return
 	}
 	// Problems name file and line first, as editors and terminals expect.
-	if ps, ok := errors.AsType[config.Problems](err); ok {
+	if ps, ok := errors.AsType[settings.Problems](err); ok {
 		fmt.Fprintln(w, ps.Error())
 		return
 	}

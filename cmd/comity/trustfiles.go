@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/comity-auth/comity/cmd/comity/client"
-	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/strictyaml"
 	"github.com/spf13/cobra"
@@ -91,7 +91,7 @@ func readTrustFolder(dir string) (*trustSource, error) {
 	}
 	s := &trustSource{parts: map[string][]origin{}}
 	var merged trust.File
-	var problems config.Problems
+	var problems settings.Problems
 	files := 0
 	for _, e := range entries {
 		ext := filepath.Ext(e.Name())
@@ -147,7 +147,7 @@ func (s *trustSource) explain(err error) error {
 	if s.parts == nil {
 		return located(s.name, problem.Problems)
 	}
-	var out config.Problems
+	var out settings.Problems
 	for _, p := range problem.Problems {
 		out = append(out, s.locate(p))
 	}
@@ -155,22 +155,22 @@ func (s *trustSource) explain(err error) error {
 }
 
 // locate finds the file of a path in the merged document.
-func (s *trustSource) locate(p strictyaml.Problem) config.Problem {
+func (s *trustSource) locate(p strictyaml.Problem) settings.Problem {
 	list, rest, _ := strings.Cut(p.Path, "[")
 	index, rest, _ := strings.Cut(rest, "]")
 	i, err := strconv.Atoi(index)
 	if err != nil || i < 0 || i >= len(s.parts[list]) {
-		return config.Problem{Path: p.Path, Message: p.Message}
+		return settings.Problem{Path: p.Path, Message: p.Message}
 	}
 	from := s.parts[list][i]
 	path := from.path + rest
-	return config.Problem{Origin: from.file, Line: from.lines.At(path), Path: path, Message: p.Message}
+	return settings.Problem{Origin: from.file, Line: from.lines.At(path), Path: path, Message: p.Message}
 }
 
-func located(file string, problems strictyaml.Problems) config.Problems {
-	var out config.Problems
+func located(file string, problems strictyaml.Problems) settings.Problems {
+	var out settings.Problems
 	for _, p := range problems {
-		out = append(out, config.Problem{Origin: file, Line: p.Line, Path: p.Path, Message: p.Message})
+		out = append(out, settings.Problem{Origin: file, Line: p.Line, Path: p.Path, Message: p.Message})
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/comity-auth/comity/trust/ident"
@@ -83,7 +84,7 @@ type Keys struct {
 }
 
 // SealFile is the path of the sealing key's file.
-func (k Keys) SealFile() string { return trimScheme(k.Seal, sealScheme) }
+func (k Keys) SealFile() string { return strings.TrimPrefix(k.Seal, sealScheme) }
 
 // Tokens bounds the life of issued tokens.
 type Tokens struct {

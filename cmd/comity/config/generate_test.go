@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -73,7 +74,7 @@ func TestInitParsesBackToTheDefaults(t *testing.T) {
 			if text, ok := s.Value.(string); ok {
 				out[s.Path] = strings.ReplaceAll(text, filepath.Dir(l.File), "DIR")
 			}
-			if s.Origin.Kind != config.FromFile && l == fromFile && s.Path != "keys.inline" {
+			if s.Origin.Kind != settings.FromFile && l == fromFile && s.Path != "keys.inline" {
 				t.Errorf("%s is not in the printed file", s.Path)
 			}
 		}
@@ -89,7 +90,7 @@ func TestShowHidesCredentials(t *testing.T) {
 	l := load(t, head+"store: postgres://u:hunter2@h/d?sslpassword=hunter3&sslmode=require\nstore_direct: postgres://u@h/d\n",
 		[]string{"COMITY_KEYS__INLINE={\"d\":\"hunter4\"}"}, nil)
 	var yaml bytes.Buffer
-	if err := l.WriteYAML(&yaml, config.WithOrigins); err != nil {
+	if err := l.WriteYAML(&yaml, settings.WithOrigins); err != nil {
 		t.Fatal(err)
 	}
 	settings, err := json.Marshal(l.Settings())
@@ -179,7 +180,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		var shown bytes.Buffer
-		if err := first.WriteYAML(&shown, config.NoComments); err != nil {
+		if err := first.WriteYAML(&shown, settings.NoComments); err != nil {
 			t.Fatal(err)
 		}
 		if strings.Contains(shown.String(), "[redacted]") {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -39,7 +40,7 @@ func problems(t *testing.T, content string, env []string) []string {
 	t.Helper()
 	path := write(t, "comity.yaml", content)
 	l, err := config.Load(path, env, nil)
-	ps, ok := errors.AsType[config.Problems](err)
+	ps, ok := errors.AsType[settings.Problems](err)
 	if !ok {
 		t.Fatalf("Load error = %v (%T), want Problems", err, err)
 	}

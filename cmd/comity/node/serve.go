@@ -15,6 +15,7 @@ import (
 	"github.com/comity-auth/comity/broker"
 	"github.com/comity-auth/comity/broker/admin"
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/comity-auth/comity/exchange"
 	"github.com/comity-auth/comity/trust"
 )
@@ -139,7 +140,7 @@ func (n *Node) listen(ctx context.Context) (<-chan error, error) {
 	}{
 		{"public", n.cfg.Listen, n.opts.Public, func(s *surface) http.Handler { return s.public }, true, secure, 30 * time.Second},
 		{"admin", n.cfg.Admin.Listen, n.opts.Admin, func(s *surface) http.Handler { return s.admin }, false,
-			secure && !config.OnLoopback(n.cfg.Admin.Listen), 30 * time.Second},
+			secure && !settings.OnLoopback(n.cfg.Admin.Listen), 30 * time.Second},
 		// A profile takes as long as it is asked to.
 		{"operations", n.cfg.Ops.Listen, n.opts.Ops, func(s *surface) http.Handler { return s.ops }, true, false, 2 * time.Minute},
 	} {

@@ -1,4 +1,4 @@
-package config
+package settings
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/comity-auth/comity/trust/ident"
 )
 
 const (
@@ -17,8 +19,8 @@ const (
 // maxEnvFile bounds a file that a variable points to, in bytes.
 const maxEnvFile = 64 << 10
 
-// foreign reports whether a COMITY_ variable belongs to something other than
-// the configuration of serve: the admin commands, or the tests.
+// foreign reports whether a COMITY_ variable belongs to something other than a
+// configuration: the admin commands, or the tests.
 func foreign(name string) bool {
 	return name == "COMITY_SERVER" || name == "COMITY_TOKEN_FILE" || strings.HasPrefix(name, "COMITY_TEST_")
 }
@@ -37,14 +39,14 @@ func variables(env []string) map[string]string {
 // readEnv lays the COMITY_ variables over what is there.
 func (l *loader) readEnv(vars map[string]string) {
 	known := map[string]bool{}
-	for _, k := range l.keys {
-		name := k.env()
+	for _, k := range l.doc.Keys {
+		name := k.Env()
 		known[name], known[name+envFile] = true, true
 		value, direct := vars[name]
 		file, byFile := vars[name+envFile]
 		switch {
 		case direct && byFile:
-			l.problem(k.path, Origin{Where: name}, "is given twice: also as "+name+envFile)
+			l.problem(k.Path, Origin{Where: name}, "is given twice: also as "+name+envFile)
 		case direct:
 			l.set(k, input{text: inlineNewlines(k, value), quote: true}, Origin{Kind: FromEnv, Where: name})
 		case byFile:
@@ -56,11 +58,11 @@ func (l *loader) readEnv(vars map[string]string) {
 
 // readEnvFile takes the value from a file. What the file holds is never
 // repeated in a message: it is a place for secrets.
-func (l *loader) readEnvFile(k key, from Origin, file string) {
+func (l *loader) readEnvFile(k Key, from Origin, file string) {
 	data, err := readCapped(file, maxEnvFile)
 	if err != nil {
-		l.origins[k.path], l.broken[k.path] = from, true
-		l.problem(k.path, from, fmt.Sprintf("the file it names %s", err))
+		l.origins[k.Path], l.broken[k.Path] = from, true
+		l.problem(k.Path, from, fmt.Sprintf("the file it names %s", err))
 		return
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
@@ -69,8 +71,8 @@ func (l *loader) readEnvFile(k key, from Origin, file string) {
 
 func (l *loader) warnUnknown(vars map[string]string, known map[string]bool) {
 	var names []string
-	for _, k := range l.keys {
-		names = append(names, k.env())
+	for _, k := range l.doc.Keys {
+		names = append(names, k.Env())
 	}
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if strings.HasPrefix(name, envPrefix) && !known[name] && !foreign(name) {
@@ -79,53 +81,34 @@ func (l *loader) warnUnknown(vars map[string]string, known map[string]bool) {
 	}
 }
 
-// alias is a variable of the Agent Authorization Profile's own deployments
-// that sets one of our keys.
-type alias struct{ name, path, doc string }
-
-func aliases() []alias {
-	return []alias{
-		{"AAP_ISSUER", "issuer", "The issuer."},
-		{"AAP_AS_PORT", "listen", "The port of the public listener; its address stays."},
-		{"AAP_PRIVATE_KEY", "keys.inline", "The private key itself, PEM or JWK; \\n stands for a line end when there is none."},
-		{"AAP_PRIVATE_KEY_PATH", "keys.file", "The private key's file."},
-		{"AAP_POLICY_PATH", "policies", "The folder of AAP policy files."},
-		{"AAP_REDIS_URL", "valkey", "Shared rate-limit counters."},
-	}
-}
-
-// publicKeyAlias is accepted so that existing deployments start; a broker has
-// no use for it.
-const publicKeyAlias = "AAP_PUBLIC_KEY_PATH"
-
 // readAliases lays the AAP_ variables over the file. They are weaker than our
 // own names, and an empty one counts as absent, as deployment templates leave
 // empty what they do not use.
 func (l *loader) readAliases(vars map[string]string) {
-	for _, a := range aliases() {
-		value := vars[a.name]
-		k, ok := find(l.keys, a.path)
+	for _, a := range l.doc.Aliases {
+		value := vars[a.Name]
+		if value != "" && a.Path == "" {
+			l.warn("%s: not needed, ignored; %s", a.Name, a.Doc)
+		}
+		k, ok := find(l.doc.Keys, a.Path)
 		if value == "" || !ok {
 			continue
 		}
 		if own, by := ownName(vars, k); by {
-			l.warn("%s: ignored, since %s is set", a.name, own)
+			l.warn("%s: ignored, since %s is set", a.Name, own)
 			continue
 		}
-		from := Origin{Kind: FromEnv, Where: a.name}
-		if a.name == "AAP_AS_PORT" {
+		from := Origin{Kind: FromEnv, Where: a.Name}
+		if a.Port {
 			l.setPort(k, value, from)
 			continue
 		}
 		l.set(k, input{text: inlineNewlines(k, value), quote: true}, from)
 	}
-	if vars[publicKeyAlias] != "" {
-		l.warn("%s: not needed, ignored; the public key is derived from the private one", publicKeyAlias)
-	}
 }
 
-func ownName(vars map[string]string, k key) (string, bool) {
-	for _, name := range []string{k.env(), k.env() + envFile} {
+func ownName(vars map[string]string, k Key) (string, bool) {
+	for _, name := range []string{k.Env(), k.Env() + envFile} {
 		if _, ok := vars[name]; ok {
 			return name, true
 		}
@@ -134,12 +117,16 @@ func ownName(vars map[string]string, k key) (string, bool) {
 }
 
 // setPort changes the port of the listener and leaves its address.
-func (l *loader) setPort(k key, port string, from Origin) {
+func (l *loader) setPort(k Key, port string, from Origin) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		l.problem(k.path, from, "must be a port from 1 to 65535")
+		l.problem(k.Path, from, "must be a port from 1 to 65535")
 		return
 	}
-	host, _, err := net.SplitHostPort(l.cfg.Listen)
+	address, ok := k.Field.(*string)
+	if !ok {
+		return
+	}
+	host, _, err := net.SplitHostPort(*address)
 	if err != nil {
 		return // the address itself is reported where it was given
 	}
@@ -148,8 +135,8 @@ func (l *loader) setPort(k key, port string, from Origin) {
 
 // inlineNewlines restores the line ends of a PEM key that was squeezed into
 // one line, as variables often demand.
-func inlineNewlines(k key, value string) string {
-	if k.path != "keys.inline" || strings.Contains(value, "\n") || !strings.HasPrefix(value, "-----BEGIN") {
+func inlineNewlines(k Key, value string) string {
+	if _, token := k.Field.(*ident.RawToken); !token || strings.Contains(value, "\n") || !strings.HasPrefix(value, "-----BEGIN") {
 		return value
 	}
 	return strings.ReplaceAll(value, `\n`, "\n")

@@ -1,4 +1,4 @@
-package config
+package settings
 
 import (
 	"encoding/json"
@@ -19,17 +19,16 @@ const redacted = "[redacted]"
 // Setting is one key with its value in force, fit to be shown to anybody.
 type Setting struct {
 	Path   string `json:"path"`
-	Value  any    `json:"value"` // string, bool, int or []string; credentials redacted
+	Value  any    `json:"value"` // string, bool, int, []string or a list of objects; credentials redacted
 	Origin Origin `json:"origin"`
 }
 
 // Settings lists every key with its value and origin, in the order of the
 // file. Credentials are redacted.
 func (l *Loaded) Settings() []Setting {
-	keys := table()
-	out := make([]Setting, len(keys))
-	for i, k := range keys {
-		out[i] = Setting{Path: k.path, Value: k.plain(&l.Config), Origin: l.Origins[k.path]}
+	out := make([]Setting, len(l.keys))
+	for i, k := range l.keys {
+		out[i] = Setting{Path: k.Path, Value: k.plain(), Origin: l.Origins[k.Path]}
 	}
 	return out
 }
@@ -40,8 +39,8 @@ func (l *Loaded) WriteYAML(w io.Writer, origins Comments) error {
 	group := ""
 	var b strings.Builder
 	for _, s := range l.Settings() {
-		k, _ := find(table(), s.Path)
-		if k.envOnly && s.Value == "" {
+		k, _ := find(l.keys, s.Path)
+		if k.EnvOnly && s.Value == "" {
 			continue
 		}
 		g, name := k.split()
@@ -53,10 +52,33 @@ func (l *Loaded) WriteYAML(w io.Writer, origins Comments) error {
 		if origins == WithOrigins {
 			comment = "  # " + s.Origin.String()
 		}
+		if list, ok := k.Field.(List); ok && len(list.each()) > 0 {
+			fmt.Fprintf(&b, "%s%s:%s\n", indent(g), name, comment)
+			writeObjects(&b, list)
+			continue
+		}
 		fmt.Fprintf(&b, "%s%s: %s%s\n", indent(g), name, literal(s.Value), comment)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeObjects writes what the objects of a list say beyond the defaults. A list
+// of objects is a key at the top.
+func writeObjects(b *strings.Builder, list List) {
+	for _, object := range list.each() {
+		keys := said(list, object)
+		if len(keys) == 0 {
+			b.WriteString("  - {}\n")
+		}
+		for i, k := range keys {
+			mark := "  "
+			if i == 0 {
+				mark = "- "
+			}
+			fmt.Fprintf(b, "  %s%s: %s\n", mark, k.Path, literal(k.plain()))
+		}
+	}
 }
 
 // Comments says what WriteYAML puts behind each key.
@@ -76,11 +98,11 @@ func indent(group string) string {
 }
 
 // plain is the key's value as JSON and YAML know values, redacted.
-func (k key) plain(c *Config) any {
-	switch p := k.at(c).(type) {
+func (k Key) plain() any {
+	switch p := k.Field.(type) {
 	case *string:
-		if k.secret {
-			return redactURL(*p)
+		if k.Secret && (k.Scheme == "" || !strings.HasPrefix(*p, k.Scheme)) {
+			return RedactURL(*p)
 		}
 		return *p
 	case *bool:
@@ -88,21 +110,23 @@ func (k key) plain(c *Config) any {
 	case *int:
 		return *p
 	case *time.Duration:
-		return short(*p)
+		return Short(*p)
 	case *[]string:
-		return redactList(*p, k.secret)
+		return redactList(*p, k.Secret)
 	case *[]netip.Prefix:
 		out := make([]string, len(*p))
 		for i, n := range *p {
 			out[i] = n.String()
 		}
 		return out
+	case List:
+		return objects(p)
 	case *ident.Domain:
 		return p.String()
 	case *ident.Issuer:
 		return p.String()
 	}
-	if k.isSet(c) {
+	if k.isSet() {
 		return redacted
 	}
 	return ""
@@ -112,17 +136,17 @@ func redactList(list []string, secret bool) []string {
 	out := slices.Clone(list)
 	for i, s := range out {
 		if secret {
-			out[i] = redactURL(s)
+			out[i] = RedactURL(s)
 		}
 	}
 	return append([]string{}, out...)
 }
 
-// redactURL takes what may be a credential out of a URL: the password, and
+// RedactURL takes what may be a credential out of a URL: the password, and
 // every query value, since drivers take passwords there too. What is not a
 // URL is redacted as a whole, but for an SQLite file's name.
-func redactURL(s string) string {
-	if s == "" || strings.HasPrefix(s, sqliteScheme) {
+func RedactURL(s string) string {
+	if s == "" {
 		return s
 	}
 	u, err := url.Parse(s)
@@ -147,8 +171,8 @@ func redactURL(s string) string {
 	return s
 }
 
-// short writes a duration without the zero parts that time.Duration adds.
-func short(d time.Duration) string {
+// Short writes a duration without the zero parts that time.Duration adds.
+func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -165,6 +189,8 @@ func literal(v any) string {
 	switch v := v.(type) {
 	case string:
 		return quoteText(v)
+	case []map[string]any:
+		return "[]" // others are not written in one line
 	case []string:
 		items := make([]string, len(v))
 		for i, s := range v {

@@ -1,4 +1,4 @@
-package config
+package settings
 
 import (
 	"bytes"
@@ -102,27 +102,32 @@ func (l *loader) fileAt(line int) Origin {
 // readMap reads the keys of one level; group is "" at the top. Every key is
 // looked at, whatever was wrong with those before it.
 func (l *loader) readMap(node *yaml.Node, group string) {
+	l.pairs(node, group, l.fileAt, l.readPair)
+}
+
+// pairs hands over the keys and values of a mapping, each key once.
+func (l *loader) pairs(node *yaml.Node, group string, at func(line int) Origin, each func(path string, name, value *yaml.Node)) {
 	seen := map[string]int{}
 	for pair := range slices.Chunk(node.Content, 2) {
 		name, value := pair[0], pair[1]
 		path := strings.TrimPrefix(group+"."+name.Value, ".")
 		if name.Kind != yaml.ScalarNode {
-			l.problem(group, l.fileAt(name.Line), "a key must be a plain word")
+			l.problem(group, at(name.Line), "a key must be a plain word")
 			continue
 		}
 		if first, again := seen[name.Value]; again {
-			l.problem(path, l.fileAt(name.Line), fmt.Sprintf("is repeated; first given on line %d", first))
+			l.problem(path, at(name.Line), fmt.Sprintf("is repeated; first given on line %d", first))
 			continue
 		}
 		seen[name.Value] = name.Line
-		l.readPair(path, name, value)
+		each(path, name, value)
 	}
 }
 
 func (l *loader) readPair(path string, name, value *yaml.Node) {
 	at := l.fileAt(name.Line)
-	k, isKey := find(l.keys, path)
-	isSection := slices.ContainsFunc(sections(), func(s section) bool { return s.name == path })
+	k, isKey := find(l.doc.Keys, path)
+	isSection := slices.ContainsFunc(l.doc.Sections, func(s Section) bool { return s.Name == path })
 	switch {
 	case !isKey && !isSection:
 		l.problem(shorten(path), at, "unknown key"+l.suggest(path))
@@ -133,28 +138,34 @@ func (l *loader) readPair(path string, name, value *yaml.Node) {
 		l.problem(path, at, "expected a section, found "+tagName(value.ShortTag()))
 	case isSection:
 		l.readMap(value, path)
-	case k.envOnly:
-		l.problem(path, at, "is read from the environment only, as "+k.env())
+	case k.EnvOnly:
+		l.problem(path, at, "is read from the environment only, as "+k.Env())
 	default:
-		l.readValue(k, at, value)
+		l.readValue(k, l.fileAt, at, value)
 	}
 }
 
-func (l *loader) readValue(k key, at Origin, value *yaml.Node) {
+// readValue reads the value of a key, which stands at from.
+func (l *loader) readValue(k Key, at func(line int) Origin, from Origin, value *yaml.Node) {
 	in := input{text: value.Value, tag: value.ShortTag(), quote: true}
 	if value.Kind != yaml.SequenceNode {
-		l.set(k, in, at)
+		l.set(k, in, from)
+		return
+	}
+	if list, ok := k.Field.(List); ok {
+		l.origins[k.Path] = from
+		l.readList(k, list, value.Content, at)
 		return
 	}
 	in.text = ""
 	for _, item := range value.Content {
 		if item.Kind != yaml.ScalarNode || item.ShortTag() != "!!str" {
-			l.problem(k.path, l.fileAt(item.Line), "expected text as an item, found "+tagName(item.ShortTag()))
+			l.problem(k.Path, at(item.Line), "expected text as an item, found "+tagName(item.ShortTag()))
 			continue
 		}
 		in.list = append(in.list, item.Value)
 	}
-	l.set(k, in, at)
+	l.set(k, in, from)
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
@@ -167,9 +178,9 @@ func (l *loader) suggest(path string) string {
 		group, name = "", group
 	}
 	var neighbours []string
-	for _, k := range l.keys {
+	for _, k := range l.doc.Keys {
 		switch g, n := k.split(); {
-		case g == group && !k.envOnly:
+		case g == group && !k.EnvOnly:
 			neighbours = append(neighbours, n)
 		case group == "" && !slices.Contains(neighbours, g):
 			neighbours = append(neighbours, g)
@@ -178,9 +189,9 @@ func (l *loader) suggest(path string) string {
 	if s := didYouMean(name, neighbours); s != "" {
 		return s
 	}
-	for _, k := range l.keys {
-		if _, n := k.split(); n == name && !k.envOnly {
-			return fmt.Sprintf("; did you mean %q?", k.path)
+	for _, k := range l.doc.Keys {
+		if _, n := k.split(); n == name && !k.EnvOnly {
+			return fmt.Sprintf("; did you mean %q?", k.Path)
 		}
 	}
 	return ""
@@ -196,18 +207,19 @@ func shorten(s string) string {
 	return q
 }
 
-// Search returns the configuration file to use when none is named: the first
-// that exists of ./comity.yaml, the one in the user's configuration folder
-// (XDG base directories) and the system's; empty when there is none.
-func Search(env []string) string {
+// Search returns the file of that name to use when none is named: the first that
+// exists in the working directory, in the folder comity of the user's
+// configuration folder (XDG base directories) and in the system's; empty when
+// there is none.
+func Search(name string, env []string) string {
 	vars := variables(env)
-	candidates := []string{"comity.yaml"}
+	candidates := []string{name}
 	if dir := vars["XDG_CONFIG_HOME"]; filepath.IsAbs(dir) {
-		candidates = append(candidates, filepath.Join(dir, "comity", "comity.yaml"))
+		candidates = append(candidates, filepath.Join(dir, "comity", name))
 	} else if home := vars["HOME"]; filepath.IsAbs(home) {
-		candidates = append(candidates, filepath.Join(home, ".config", "comity", "comity.yaml"))
+		candidates = append(candidates, filepath.Join(home, ".config", "comity", name))
 	}
-	candidates = append(candidates, "/etc/comity/comity.yaml")
+	candidates = append(candidates, "/etc/comity/"+name)
 	for _, c := range candidates {
 		if info, err := os.Stat(c); err == nil && info.Mode().IsRegular() {
 			return c

@@ -1,4 +1,4 @@
-package config
+package settings
 
 import (
 	"errors"
@@ -27,13 +27,13 @@ const tagList = "!!seq"
 // maxShown bounds how much of a wrong value a message repeats.
 const maxShown = 64
 
-// assign parses the input into the key's field of c. The error is a sentence
+// assign parses the input into the key's field. The error is a sentence
 // about the value alone; it repeats the value only where in.quote allows.
-func (k key) assign(c *Config, in input) error {
+func (k Key) assign(in input) error {
 	if err := k.fits(in); err != nil {
 		return err
 	}
-	switch p := k.at(c).(type) {
+	switch p := k.Field.(type) {
 	case *string:
 		return k.assignText(p, in)
 	case *bool:
@@ -60,16 +60,16 @@ func (k key) assign(c *Config, in input) error {
 
 // fits compares what YAML says the value is with what the key takes, so that
 // an unquoted 10 never becomes the string "10" by luck.
-func (k key) fits(in input) error {
+func (k Key) fits(in input) error {
 	want := []string{"!!str"}
-	switch k.at(new(Config)).(type) {
+	switch k.Field.(type) {
 	case *bool:
 		want = []string{"!!bool"}
 	case *int:
 		want = []string{"!!int"}
 	case *time.Duration:
 		want = []string{"!!str", "!!int"}
-	case *[]string, *[]netip.Prefix:
+	case *[]string, *[]netip.Prefix, List:
 		want = []string{tagList}
 	}
 	if in.tag == "" || slices.Contains(want, in.tag) {
@@ -97,9 +97,9 @@ func tagName(tag string) string {
 	return "a value of another kind (quote it to make it text)"
 }
 
-func (k key) assignText(p *string, in input) error {
-	if k.enum != nil && !slices.Contains(k.enum, in.text) {
-		return fmt.Errorf("%smust be one of %s%s", in.shown(), strings.Join(k.enum, ", "), didYouMean(in.text, k.enum))
+func (k Key) assignText(p *string, in input) error {
+	if k.Enum != nil && !slices.Contains(k.Enum, in.text) {
+		return fmt.Errorf("%smust be one of %s%s", in.shown(), strings.Join(k.Enum, ", "), didYouMean(in.text, k.Enum))
 	}
 	if i := strings.IndexFunc(in.text, func(r rune) bool { return r < ' ' || r == 0x7f }); i >= 0 {
 		return errors.New("holds a control character")
@@ -202,14 +202,14 @@ func (in input) shown() string {
 }
 
 // typeName is how messages and the reference call the key's type.
-func (k key) typeName() string {
-	if k.enum != nil {
-		return "one of " + strings.Join(k.enum, ", ")
+func (k Key) typeName() string {
+	if k.Enum != nil {
+		return "one of " + strings.Join(k.Enum, ", ")
 	}
-	if k.form != "" {
-		return k.form
+	if k.Form != "" {
+		return k.Form
 	}
-	switch k.at(new(Config)).(type) {
+	switch k.Field.(type) {
 	case *bool:
 		return "true or false"
 	case *int:
@@ -220,20 +220,24 @@ func (k key) typeName() string {
 		return "list"
 	case *[]netip.Prefix:
 		return "list of networks"
+	case List:
+		return "list of objects"
 	}
 	return "text"
 }
 
-func (k key) isBool() bool {
-	_, ok := k.at(new(Config)).(*bool)
+func (k Key) isBool() bool {
+	_, ok := k.Field.(*bool)
 	return ok
 }
 
 // isSet reports whether the key's field holds anything.
-func (k key) isSet(c *Config) bool {
-	switch p := k.at(c).(type) {
+func (k Key) isSet() bool {
+	switch p := k.Field.(type) {
 	case *string:
 		return *p != ""
+	case *bool:
+		return *p
 	case *[]string:
 		return len(*p) > 0
 	case *ident.RawToken:
