@@ -21,6 +21,7 @@ import (
 	"github.com/comity-auth/comity/broker"
 	"github.com/comity-auth/comity/broker/telemetry"
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/reload"
 	"github.com/comity-auth/comity/exchange"
 	"github.com/comity-auth/comity/exchange/keys"
 	"github.com/comity-auth/comity/federation"
@@ -53,7 +54,7 @@ type Node struct {
 	cfg  config.Config
 	opts Options
 	log  *slog.Logger
-	tls  *certificates
+	tls  *reload.Certificates
 	hup  chan os.Signal
 
 	// These belong to open and release, and to what surface hands out.
@@ -106,7 +107,7 @@ func prepare(cfg config.Config, opts Options) (*Node, error) {
 	}
 	opts.WatchEvery = cmp.Or(opts.WatchEvery, time.Second)
 	opts.Drain = cmp.Or(opts.Drain, 300*time.Millisecond)
-	certificates, err := openCertificates(cfg.TLS)
+	certificates, err := reload.OpenCertificates(reload.CertificateFiles{Cert: cfg.TLS.CertFile, Key: cfg.TLS.KeyFile, ClientCA: cfg.TLS.ClientCAFile})
 	if err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
 	}
@@ -206,7 +207,7 @@ func (n *Node) openRegistry(ctx context.Context) (err error) {
 func (n *Node) openPeers(context.Context) (err error) {
 	o := fetch.Options{Allow: n.cfg.Egress.Allow}
 	if n.cfg.Egress.CAFile != "" {
-		if o.RootCAs, err = readPool(n.cfg.Egress.CAFile); err != nil {
+		if o.RootCAs, err = reload.ReadPool(n.cfg.Egress.CAFile); err != nil {
 			return err
 		}
 	}

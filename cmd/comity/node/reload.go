@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/comity-auth/comity/cmd/comity/reload"
 	"github.com/comity-auth/comity/trust"
 )
 
@@ -89,7 +90,7 @@ func (n *Node) reloadables() []reloadable {
 		{"trust file", append(policies, n.cfg.Policies, n.cfg.Trust), n.reloadTrust},
 		{"keys", []string{n.cfg.Keys.File}, func(ctx context.Context) error { return n.ring.Reload(ctx) }},
 		{"certificates", []string{n.cfg.TLS.CertFile, n.cfg.TLS.KeyFile, n.cfg.TLS.ClientCAFile},
-			func(context.Context) error { return n.tls.reload() }},
+			func(context.Context) error { return n.tls.Reload() }},
 		// Not openToken: a file that is away for a moment is no wish for a new one.
 		{"admin credential", []string{n.cfg.Admin.TokenFile}, n.readToken},
 	}
@@ -108,7 +109,7 @@ func (n *Node) noteFiles() {
 	defer n.reloading.Unlock()
 	n.stamps, n.settling = map[string]string{}, map[string]string{}
 	for _, r := range n.reloadables() {
-		n.stamps[r.what] = stamp(r.files)
+		n.stamps[r.what] = reload.Stamp(r.files)
 	}
 }
 
@@ -145,7 +146,7 @@ func (n *Node) reloadChanged(ctx context.Context) error {
 	defer n.reloading.Unlock()
 	var errs []error
 	for _, r := range n.reloadables() {
-		now := stamp(r.files)
+		now := reload.Stamp(r.files)
 		last, known := n.stamps[r.what]
 		seen := n.settling[r.what]
 		n.settling[r.what] = now

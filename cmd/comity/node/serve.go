@@ -153,7 +153,11 @@ func (n *Node) listen(ctx context.Context) (<-chan error, error) {
 		if l.secure {
 			// Only the public listener asks whoever comes for a certificate: on the
 			// admin listener it would make browsers ask people.
-			l.ready = tls.NewListener(l.ready, n.tls.config(l.name == "public"))
+			with := n.tls.Private()
+			if l.name == "public" {
+				with = n.tls.Public()
+			}
+			l.ready = tls.NewListener(l.ready, with)
 		}
 		s := &server{listener: l.ready, http: n.server(n.answer(l.of, starting(l.health)))}
 		s.http.WriteTimeout = l.write

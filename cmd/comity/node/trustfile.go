@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -209,21 +208,4 @@ func (n *Node) lastFromFile(ctx context.Context, head trust.Revision) (trust.App
 		to = from
 	}
 	return trust.Applied{}, nil
-}
-
-// stamp says in which state files are.
-func stamp(files []string) string {
-	var b strings.Builder
-	for _, path := range files {
-		if path == "" {
-			continue
-		}
-		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(&b, "%s absent\n", path)
-		} else if err == nil {
-			fmt.Fprintf(&b, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
-		}
-	}
-	return b.String()
 }

@@ -1,4 +1,4 @@
-package node
+package reload
 
 import (
 	"crypto/tls"
@@ -7,35 +7,42 @@ import (
 	"os"
 	"sync/atomic"
 
-	"github.com/comity-auth/comity/cmd/comity/config"
 	"github.com/comity-auth/comity/federation/clientcert"
 )
 
-// certificates hold what the listeners' TLS is configured with, read again when
-// its files change.
-type certificates struct {
-	files   config.TLS
+// CertificateFiles are where the certificates of listeners are. Without Cert and
+// Key they speak no TLS.
+type CertificateFiles struct{ Cert, Key, ClientCA string }
+
+// List is all of them.
+func (f CertificateFiles) List() []string { return []string{f.Cert, f.Key, f.ClientCA} }
+
+// Certificates hold what the listeners' TLS is configured with, read again when
+// Reload is called. They are safe for concurrent use.
+type Certificates struct {
+	files   CertificateFiles
 	current atomic.Pointer[tls.Config]
 	public  atomic.Pointer[tls.Config] // of the public listener
 }
 
-func openCertificates(files config.TLS) (*certificates, error) {
-	c := &certificates{files: files}
-	return c, c.reload()
+// OpenCertificates reads the files.
+func OpenCertificates(files CertificateFiles) (*Certificates, error) {
+	c := &Certificates{files: files}
+	return c, c.Reload()
 }
 
-// reload reads the files. After an error everything stays as it was.
-func (c *certificates) reload() error {
-	if !c.files.Enabled() {
+// Reload reads the files. After an error everything stays as it was.
+func (c *Certificates) Reload() error {
+	if c.files.Cert == "" || c.files.Key == "" {
 		return nil
 	}
-	cert, err := tls.LoadX509KeyPair(c.files.CertFile, c.files.KeyFile)
+	cert, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
 	if err != nil {
 		return err
 	}
 	next := &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{cert}}
-	if c.files.ClientCAFile != "" {
-		if next.ClientCAs, err = readPool(c.files.ClientCAFile); err != nil {
+	if c.files.ClientCA != "" {
+		if next.ClientCAs, err = ReadPool(c.files.ClientCA); err != nil {
 			return err
 		}
 		next.ClientAuth = tls.RequestClientCert
@@ -48,15 +55,17 @@ func (c *certificates) reload() error {
 	return nil
 }
 
-// config asks for what is current at each handshake. The public listener asks
-// every client for a certificate, whoever issued it: who may use which is in the
-// registry (RFC 8705 section 2). Without one, or on the admin listener unless
-// there are authorities for all, the connection goes on all the same.
-func (c *certificates) config(public bool) *tls.Config {
-	from := &c.current
-	if public {
-		from = &c.public
-	}
+// Public is the configuration of a listener that asks every client for a
+// certificate, whoever issued it: who may use which is decided later (RFC 8705
+// section 2). Without one the connection goes on all the same.
+func (c *Certificates) Public() *tls.Config { return latest(&c.public) }
+
+// Private is the configuration of a listener that asks for certificates only when
+// there are authorities for all: elsewhere it would make browsers ask people.
+func (c *Certificates) Private() *tls.Config { return latest(&c.current) }
+
+// latest asks for what is current at each handshake.
+func latest(from *atomic.Pointer[tls.Config]) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return from.Load(), nil }}
 }
@@ -82,7 +91,8 @@ func shown(authorities *x509.CertPool) func(tls.ConnectionState) error {
 	}
 }
 
-func readPool(path string) (*x509.CertPool, error) {
+// ReadPool reads the certificates of a PEM file, of which there must be one.
+func ReadPool(path string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
