@@ -260,3 +260,31 @@ func TestExtract(t *testing.T) {
 		})
 	}
 }
+
+// A route can be looked at by itself, before there is a table.
+func TestCheckAgreesWithTheTable(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		spec route.Spec
+	}{
+		{"accepts an action", route.Spec{Match: "GET /a/{id}", Action: "a.b"}},
+		{"accepts a public route", route.Spec{Match: "GET /a", InsecurePublic: true}},
+		{"refuses a route without a method", route.Spec{Match: "/a", Action: "a.b"}},
+		{"refuses a pattern that net/http does not know", route.Spec{Match: "GET /a/{id", Action: "a.b"}},
+		{"refuses neither action nor scope", route.Spec{Match: "GET /a"}},
+		{"refuses a bad extractor", route.Spec{Match: "GET /a", Action: "a.b", Target: "cookie:x"}},
+		{"refuses a public route with a scope", route.Spec{Match: "GET /a", Scope: "x", InsecurePublic: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, want := route.NewTable([]route.Spec{tt.spec})
+			if err := tt.spec.Check(); (err == nil) != (want == nil) {
+				t.Errorf("Check = %v, the table says %v", err, want)
+			}
+			if refused := strings.HasPrefix(tt.name, "refuses"); refused != (want != nil) {
+				t.Errorf("NewTable = %v, want refused %t", want, refused)
+			}
+		})
+	}
+}

@@ -95,6 +95,16 @@ func NewTable(specs []Spec) (*Table, error) {
 	return t, errors.Join(errs...)
 }
 
+// Check reports what is wrong with the route by itself, in words that go behind
+// its name.
+func (s Spec) Check() error {
+	r, err := read(s)
+	if err != nil {
+		return err
+	}
+	return (&Table{mux: http.NewServeMux()}).add(r)
+}
+
 // add takes what net/http reports about a pattern, a conflict included, by a
 // panic.
 func (t *Table) add(r *Route) (err error) {
