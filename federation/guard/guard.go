@@ -119,5 +119,23 @@ func (g *Guard) Ready() error {
 	return errors.Join(errs...)
 }
 
+// Stats are what changes by itself, for metrics.
+type Stats struct {
+	// FeedAges is how old what is known of each issuer's revocations is. An issuer
+	// whose feed is not followed is not there.
+	FeedAges map[string]time.Duration
+	// Tokens is about how many verified tokens are remembered.
+	Tokens int
+}
+
+// Stats reads them. It asks nobody.
+func (g *Guard) Stats() Stats {
+	s := Stats{FeedAges: make(map[string]time.Duration, len(g.feeds)), Tokens: g.tokens.EstimatedSize()}
+	for name, f := range g.feeds {
+		s.FeedAges[name] = f.Age()
+	}
+	return s
+}
+
 // newID draws a correlation id: 128 random bits or more.
 func newID() string { return rand.Text() }

@@ -62,6 +62,16 @@ func (g *Guard) metadataURL(r *request) string {
 	return base + g.set.metadataPath()
 }
 
+// Metadata serves the metadata of RFC 9728 at its path, and 404 everywhere else,
+// for where ForwardAuth is used. Middleware serves the document by itself.
+func (g *Guard) Metadata() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.serveMetadata(w, r) {
+			http.NotFound(w, r)
+		}
+	})
+}
+
 // serveMetadata answers the request if it is for the document.
 func (g *Guard) serveMetadata(w http.ResponseWriter, r *http.Request) bool {
 	if g.document == nil || r.URL.EscapedPath() != g.set.metadataPath() || r.Method != http.MethodGet && r.Method != http.MethodHead {
