@@ -212,6 +212,53 @@ func reasons(t *testing.T) map[string][]string {
 	return found
 }
 
+// The page of the guard has a row for each of its reasons, with status and code.
+func TestGuardListsEveryReason(t *testing.T) {
+	t.Parallel()
+	const page, path = "reference/guard.md", "../federation/guard/refusal.go"
+	codes, want := map[string]string{}, map[string]string{"internal": "500 `server_error`"}
+	visit := func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.ValueSpec:
+			if len(n.Values) == 1 {
+				codes[n.Names[0].Name], _ = text(n.Values[0])
+			}
+		case *ast.CompositeLit:
+			list, ok := n.Type.(*ast.ArrayType)
+			if !ok {
+				return true
+			}
+			if of, ok := list.Elt.(*ast.Ident); !ok || of.Name != "meaning" {
+				return true
+			}
+			for _, row := range n.Elts {
+				cells := row.(*ast.CompositeLit).Elts
+				reason, _ := text(cells[0])
+				code := "none"
+				if name, ok := cells[2].(*ast.Ident); ok {
+					code = "`" + codes[name.Name] + "`"
+				}
+				want[reason] = cells[1].(*ast.BasicLit).Value + " " + code
+			}
+		}
+		return true
+	}
+	for _, file := range source(t, path) {
+		ast.Inspect(file, visit)
+	}
+	if len(want) < 50 {
+		t.Fatalf("found %d reasons in %s, want more: has the table moved?", len(want), path)
+	}
+	var listed []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([0-9]{3}) \\| (\\S+) \\|").FindAllStringSubmatch(read(t, page), -1) {
+		listed = append(listed, m[1])
+		if got := m[2] + " " + m[3]; want[m[1]] != "" && got != want[m[1]] {
+			t.Errorf("%s: %s is answered with %s, the page says %s", page, m[1], want[m[1]], got)
+		}
+	}
+	same(t, page, listed, slices.Collect(maps.Keys(want)))
+}
+
 // The page of the trust file has a row for every field of every type.
 func TestTrustFileListsEveryField(t *testing.T) {
 	t.Parallel()
@@ -263,13 +310,13 @@ func TestTrustFileListsEveryField(t *testing.T) {
 	}
 }
 
-// The page of metrics lists every name that package telemetry gives.
+// The page of metrics lists every name that a broker and a guard give.
 func TestMetricsListsEveryName(t *testing.T) {
 	t.Parallel()
 	const page = "reference/metrics.md"
 	name := regexp.MustCompile(`^(?:aap|comity)_[a-z0-9_]+$`)
 	var have []string
-	for _, file := range source(t, "../broker/telemetry") {
+	for _, file := range append(source(t, "../broker/telemetry"), source(t, "../federation/guard/metrics")...) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if e, ok := n.(ast.Expr); ok {
 				if s, ok := text(e); ok && name.MatchString(s) && !slices.Contains(have, s) {
