@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-//go:generate go test -run TestGenerated -update ./config
+//go:generate go test ./config ./guardconf -run TestGenerated -update
 
 // version is set by the release build (-ldflags "-X main.version=1.2.3").
 var version = ""

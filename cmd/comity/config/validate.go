@@ -64,9 +64,7 @@ func (c *checker) transport() {
 	if c.Understood("admin.listen") && !settings.OnLoopback(c.Admin.Listen) && !tls {
 		c.Fail(at("admin.listen"), "off loopback the admin listener needs tls")
 	}
-	if c.Understood("ops.listen", "ops.pprof") && c.Ops.Pprof && !settings.OnLoopback(c.Ops.Listen) {
-		c.Fail(at("ops.pprof", "ops.listen"), "pprof shows memory, so it needs the operations listener on loopback")
-	}
+	c.Pprof(c.Ops.Listen, c.Ops.Pprof)
 	for _, h := range c.Admin.Hosts {
 		if h != strings.ToLower(h) || strings.ContainsAny(h, "/:*@ ") && net.ParseIP(h) == nil {
 			c.Fail(at("admin.hosts"), "%q must be a host name in lower case, without a port", h)

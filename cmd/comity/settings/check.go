@@ -15,11 +15,19 @@ import (
 // Checker collects what is wrong with values that are each well formed.
 type Checker struct{ l *loader }
 
-// Understood reports whether all these keys hold what their layer said. A rule
-// is left out only where a value it needs could not be understood, which has
-// been said.
+// Understood reports whether all these keys, with what is in their lists, hold
+// what their layer said. A rule is left out only where a value it needs could not
+// be understood, which has been said.
 func (c *Checker) Understood(paths ...string) bool {
-	return !slices.ContainsFunc(paths, func(p string) bool { return c.l.broken[p] })
+	for broken := range c.l.broken {
+		for _, p := range paths {
+			rest, within := strings.CutPrefix(broken, p)
+			if within && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Origin says where a key's value came from.
@@ -121,6 +129,13 @@ func (c *Checker) Transport(listen string, certFile, keyFile, clientCA string, p
 	tls := certFile != "" || keyFile != "" // one alone is reported above
 	if c.Understood("listen", "trusted_proxies") && !OnLoopback(listen) && !tls && len(proxies) == 0 {
 		c.Fail([]string{"listen"}, "off loopback the public listener needs tls, or trusted_proxies in front of it")
+	}
+}
+
+// Pprof checks that profiles are not shown to other machines.
+func (c *Checker) Pprof(opsListen string, pprof bool) {
+	if c.Understood("ops.listen", "ops.pprof") && pprof && !OnLoopback(opsListen) {
+		c.Fail([]string{"ops.pprof", "ops.listen"}, "pprof shows memory, so it needs the operations listener on loopback")
 	}
 }
 

@@ -222,7 +222,7 @@ func (k Key) schema() map[string]any {
 	switch s["type"] {
 	case "array":
 		s["items"] = map[string]any{"type": "string"}
-		s["default"] = []string{}
+		s["default"] = append([]string{}, input{text: k.Default}.items()...)
 	case "boolean":
 		s["default"] = k.Default == "true"
 	case "integer":

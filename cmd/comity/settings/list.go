@@ -163,6 +163,7 @@ func (l *loader) addObject(path string, list List, node *yaml.Node, at func(line
 		inner, known := find(keys, name.Value)
 		switch {
 		case !known:
+			l.broken[full] = true // what it was meant to be is not there
 			l.problem(shorten(full), from, "unknown key"+didYouMean(name.Value, names(keys)))
 			return
 		case value.Kind == yaml.AliasNode:
