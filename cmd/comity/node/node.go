@@ -21,6 +21,7 @@ import (
 	"github.com/comity-auth/comity/broker"
 	"github.com/comity-auth/comity/broker/telemetry"
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/listener"
 	"github.com/comity-auth/comity/cmd/comity/reload"
 	"github.com/comity-auth/comity/exchange"
 	"github.com/comity-auth/comity/exchange/keys"
@@ -75,8 +76,7 @@ type Node struct {
 	surface  atomic.Pointer[surface]
 	draining atomic.Bool
 
-	servers []*server
-	serving sync.WaitGroup
+	servers listener.Group
 	closing sync.Once
 
 	reloading sync.Mutex

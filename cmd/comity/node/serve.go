@@ -159,10 +159,9 @@ func (n *Node) listen(ctx context.Context) (<-chan error, error) {
 			}
 			l.ready = tls.NewListener(l.ready, with)
 		}
-		s := &server{listener: l.ready, http: n.server(n.answer(l.of, starting(l.health)))}
-		s.http.WriteTimeout = l.write
-		n.servers = append(n.servers, s)
-		n.serving.Go(func() { s.serve(failed) })
+		s := n.server(n.answer(l.of, starting(l.health)))
+		s.WriteTimeout = l.write
+		n.servers.Start(l.ready, s, failed)
 		n.log.InfoContext(ctx, "listening", "event", "listen", "listener", l.name, "address", l.ready.Addr().String())
 	}
 	return failed, nil
@@ -210,25 +209,5 @@ func starting(health bool) http.Handler {
 	return mux
 }
 
-type server struct {
-	http     *http.Server
-	listener net.Listener
-}
-
-func (s *server) serve(failed chan<- error) {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-		failed <- err
-	}
-}
-
 // shutdown stops the listeners, public first: health is told to the last.
-func (n *Node) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
-	defer cancel()
-	for _, s := range n.servers {
-		if s.http.Shutdown(ctx) != nil {
-			_ = s.http.Close()
-		}
-	}
-	n.serving.Wait()
-}
+func (n *Node) shutdown() { n.servers.Shutdown(stopWithin) }
