@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
 	"github.com/comity-auth/comity/cmd/comity/settings"
+	"github.com/comity-auth/comity/cmd/comity/settings/settingstest"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -20,34 +20,9 @@ var update = flag.Bool("update", false, "rewrite the generated documents")
 // The documents in docs/reference are what the table of keys says.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name  string
-		write func(io.Writer) error
-	}{
-		{"configuration.md", config.WriteReference},
-		{"config.schema.json", config.WriteSchema},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			var got bytes.Buffer
-			if err := tt.write(&got); err != nil {
-				t.Fatal(err)
-			}
-			path := filepath.Join("..", "..", "..", "docs", "reference", tt.name)
-			if *update {
-				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got.String()); diff != "" {
-				t.Errorf("%s is stale; run go generate ./cmd/comity (-have +want):\n%s", path, diff)
-			}
-		})
-	}
+	settingstest.Generated(t, filepath.Join("..", "..", "..", "docs", "reference"), *update, map[string]func(io.Writer) error{
+		"configuration.md": config.WriteReference, "config.schema.json": config.WriteSchema,
+	})
 }
 
 // The printed file says the defaults and nothing else.
@@ -113,15 +88,7 @@ func TestShowHidesCredentials(t *testing.T) {
 // No name may stand for two keys, in whatever form it is written.
 func TestNamesAreUnique(t *testing.T) {
 	t.Parallel()
-	seen := map[string]string{}
-	for _, k := range config.AllKeys() {
-		for _, name := range []string{k.Path, k.Env, k.Env + "_FILE", k.Flag} {
-			if other, taken := seen[name]; taken && name != "" && other != k.Path {
-				t.Errorf("%s stands for %s and %s", name, other, k.Path)
-			}
-			seen[name] = k.Path
-		}
-	}
+	settingstest.UniqueNames(t, config.AllKeys())
 }
 
 func TestSchemaKnowsEveryKeyOfTheFile(t *testing.T) {
@@ -166,43 +133,11 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(initial.Bytes())
-	dir := f.TempDir()
+	path := filepath.Join(f.TempDir(), "comity.yaml")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(dir, "comity.yaml")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		first, err := config.Load(path, nil, nil)
-		if err != nil {
-			if err.Error() == "" {
-				t.Error("refused without saying why")
-			}
-			return
-		}
-		var shown bytes.Buffer
-		if err := first.WriteYAML(&shown, settings.NoComments); err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(shown.String(), "[redacted]") {
-			return // cannot be read back, by design
-		}
-		if err := os.WriteFile(path, shown.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		again, err := config.Load(path, nil, nil)
-		if err != nil {
-			t.Fatalf("what was shown is refused: %v\n%s", err, shown.String())
-		}
-		if diff := cmp.Diff(values(first), values(again)); diff != "" {
-			t.Errorf("values (-first +again):\n%s", diff)
-		}
+		settingstest.RoundTrip(t, path, data, func() (*settings.Loaded, error) {
+			l, err := config.Load(path, nil, nil)
+			return l.Loaded, err
+		})
 	})
-}
-
-func values(l *config.Loaded) map[string]any {
-	out := map[string]any{}
-	for _, s := range l.Settings() {
-		out[s.Path] = s.Value
-	}
-	return out
 }

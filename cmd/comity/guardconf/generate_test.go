@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/comity-auth/comity/cmd/comity/guardconf"
 	"github.com/comity-auth/comity/cmd/comity/settings"
+	"github.com/comity-auth/comity/cmd/comity/settings/settingstest"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated documents")
@@ -21,42 +21,9 @@ var update = flag.Bool("update", false, "rewrite the generated documents")
 // The documents in docs/reference are what the table of keys says.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name  string
-		write func(io.Writer) error
-	}{
-		{"guard-configuration.md", guardconf.WriteReference},
-		{"guard.schema.json", guardconf.WriteSchema},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			var got bytes.Buffer
-			if err := tt.write(&got); err != nil {
-				t.Fatal(err)
-			}
-			path := filepath.Join("..", "..", "..", "docs", "reference", tt.name)
-			if *update {
-				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got.String()); diff != "" {
-				t.Errorf("%s is stale; run go generate ./cmd/comity (-have +want):\n%s", path, diff)
-			}
-		})
-	}
-}
-
-func values(l *guardconf.Loaded) map[string]any {
-	out := map[string]any{}
-	for _, s := range l.Settings() {
-		out[s.Path] = s.Value
-	}
-	return out
+	settingstest.Generated(t, filepath.Join("..", "..", "..", "docs", "reference"), *update, map[string]func(io.Writer) error{
+		"guard-configuration.md": guardconf.WriteReference, "guard.schema.json": guardconf.WriteSchema,
+	})
 }
 
 // The printed file says the defaults and nothing else.
@@ -76,7 +43,7 @@ func TestInitParsesBackToTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(values(fromDefaults), values(fromFile)); diff != "" {
+	if diff := cmp.Diff(settingstest.Values(fromDefaults.Loaded), settingstest.Values(fromFile.Loaded)); diff != "" {
 		t.Errorf("values (-default +printed):\n%s", diff)
 	}
 	for path, origin := range fromFile.Origins {
@@ -108,15 +75,7 @@ func TestShowHidesThePassword(t *testing.T) {
 // No name may stand for two keys, in whatever form it is written.
 func TestNamesAreUnique(t *testing.T) {
 	t.Parallel()
-	seen := map[string]string{}
-	for _, k := range guardconf.AllKeys() {
-		for _, name := range []string{k.Path, k.Env, k.Env + "_FILE", k.Flag} {
-			if other, taken := seen[name]; taken && name != "" && other != k.Path {
-				t.Errorf("%s stands for %s and %s", name, other, k.Path)
-			}
-			seen[name] = k.Path
-		}
-	}
+	settingstest.UniqueNames(t, guardconf.AllKeys())
 }
 
 func TestSchemaKnowsEveryKeyOfTheFile(t *testing.T) {
@@ -170,35 +129,11 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(initial.Bytes())
-	dir := f.TempDir()
+	path := filepath.Join(f.TempDir(), "guard.yaml")
 	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(dir, "guard.yaml")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		first, err := guardconf.Load(path, nil, nil)
-		if err != nil {
-			if err.Error() == "" {
-				t.Error("refused without saying why")
-			}
-			return
-		}
-		var shown bytes.Buffer
-		if err := first.WriteYAML(&shown, settings.NoComments); err != nil {
-			t.Fatal(err)
-		}
-		if strings.Contains(shown.String(), "[redacted]") {
-			return // cannot be read back, by design
-		}
-		if err := os.WriteFile(path, shown.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		again, err := guardconf.Load(path, nil, nil)
-		if err != nil {
-			t.Fatalf("what was shown is refused: %v\n%s", err, shown.String())
-		}
-		if diff := cmp.Diff(values(first), values(again)); diff != "" {
-			t.Errorf("values (-first +again):\n%s", diff)
-		}
+		settingstest.RoundTrip(t, path, data, func() (*settings.Loaded, error) {
+			l, err := guardconf.Load(path, nil, nil)
+			return l.Loaded, err
+		})
 	})
 }
