@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
+	"github.com/comity-auth/comity/cmd/comity/guardconf"
+	"github.com/comity-auth/comity/cmd/comity/guardnode"
 	"github.com/comity-auth/comity/cmd/comity/settings"
 	"github.com/spf13/cobra"
 )
@@ -25,14 +27,26 @@ func newCheckConfigCommand(a *app) *cobra.Command {
 		Short: "Report everything that is wrong with a configuration",
 		Long: "Report everything that is wrong with a configuration.\n\n" +
 			"It reads what serve would read, in the same way, and starts nothing. Every key\n" +
-			"can be given as a flag too: --tokens-max-ttl 600s.",
+			"can be given as a flag too: --tokens-max-ttl 600s. With --guard it reads what\n" +
+			"guard would read instead.",
 		Example: "  comity check-config --config comity.yaml\n" +
 			"  comity check-config --config comity.yaml --trust trust.yaml\n" +
-			"  comity check-config --config comity.yaml --json",
+			"  comity check-config --config comity.yaml --json\n" +
+			"  comity check-config --guard guard.yaml",
 		Args: cobra.NoArgs,
 	}
 	flags := addConfigFlags(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runCheckConfig(a, flags, cmd) }
+	flags.add(cmd, guardconf.AllKeys())
+	guard := cmd.Flags().String("guard", "", "configuration file of comity guard to check instead")
+	_ = cmd.MarkFlagFilename("guard", "yaml", "yml") // fails only for a flag that does not exist
+	cmd.MarkFlagsMutuallyExclusive("config", "guard")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		check := checkAll
+		if *guard != "" {
+			flags.file, check = *guard, checkGuard
+		}
+		return runCheckConfig(a, flags, cmd, check)
+	}
 	return cmd
 }
 
@@ -46,8 +60,8 @@ func newValidateCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func runCheckConfig(a *app, flags *configFlags, cmd *cobra.Command) error {
-	v, err := checkAll(a, flags, cmd)
+func runCheckConfig(a *app, flags *configFlags, cmd *cobra.Command, check func(*app, *configFlags, *cobra.Command) (*verdict, error)) error {
+	v, err := check(a, flags, cmd)
 	if err != nil {
 		return err
 	}
@@ -76,6 +90,21 @@ func checkAll(a *app, flags *configFlags, cmd *cobra.Command) (*verdict, error) 
 		return nil, err
 	}
 	v.addTrust(&loaded.Draft)
+	v.OK = len(v.Problems) == 0
+	return v, nil
+}
+
+// checkGuard checks the configuration of a guard, with the key files it names.
+func checkGuard(a *app, flags *configFlags, cmd *cobra.Command) (*verdict, error) {
+	loaded, err := flags.loadGuard(cmd, a.env)
+	v := &verdict{File: flags.file, Problems: settings.Problems{}, Warnings: append([]string{}, loaded.Warnings...)}
+	if problems, ok := errors.AsType[settings.Problems](err); ok {
+		v.Problems = append(v.Problems, problems...)
+	} else if err != nil {
+		return nil, err
+	} else if err := guardnode.Check(loaded.Config); err != nil {
+		v.Problems = append(v.Problems, settings.Problem{Origin: flags.file, Message: err.Error()})
+	}
 	v.OK = len(v.Problems) == 0
 	return v, nil
 }

@@ -23,6 +23,7 @@ type app struct {
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newServeCommand(a),
+		newGuardCommand(a),
 		newDemoCommand(a),
 		newCheckConfigCommand(a),
 		newConfigCommand(a),

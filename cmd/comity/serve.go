@@ -34,12 +34,8 @@ SIGTERM drains and stops it, SIGHUP reloads trust file, keys and certificates.`,
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(a.env, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-			// The heap is small and garbage is most of it: collecting half as
-			// often costs a few megabytes and saves a tenth of the processor.
-			debug.SetGCPercent(200)
-		}
-		return serve(cmd.Context(), loaded.Config, newLogger(cmd.ErrOrStderr(), loaded.Log))
+		relaxGC(a.env)
+		return serve(cmd.Context(), loaded.Config, newLogger(cmd.ErrOrStderr(), loaded.Log.Level, loaded.Log.Format))
 	}
 	return cmd
 }
@@ -48,13 +44,23 @@ func serve(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	return node.Run(ctx, cfg, node.Options{Logger: log, Version: thisBuild().Version})
 }
 
-// newLogger makes the process's log, one event a line.
-func newLogger(w io.Writer, c config.Log) *slog.Logger {
-	level := slog.LevelInfo
+// relaxGC collects garbage less often, unless the environment says how often. The
+// heap is small and garbage is most of it: collecting half as often costs a few
+// megabytes and saves a tenth of the processor.
+func relaxGC(env []string) {
+	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
+		debug.SetGCPercent(200)
+	}
+}
+
+// newLogger makes the process's log, one event a line. Level and format are as
+// configurations have them.
+func newLogger(w io.Writer, level, format string) *slog.Logger {
+	least := slog.LevelInfo
 	// The level was checked when the configuration was loaded.
-	_ = level.UnmarshalText([]byte(c.Level))
-	opts := &slog.HandlerOptions{Level: level}
-	if c.Format == "text" {
+	_ = least.UnmarshalText([]byte(level))
+	opts := &slog.HandlerOptions{Level: least}
+	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// process is `comity serve` as an operator runs it.
+// process is the command as an operator runs it.
 type process struct {
 	cmd *exec.Cmd
 	mu  sync.Mutex
@@ -36,16 +36,28 @@ func (p *process) text() string {
 	return p.log.String()
 }
 
-// startServe runs the command with this binary, which TestMain has put into the
-// path under the name comity.
 func startServe(t *testing.T, dir string) *process {
 	t.Helper()
-	p := &process{cmd: exec.CommandContext(t.Context(), "comity", "serve", "--config", filepath.Join(dir, "comity.yaml"))}
+	return start(t, "serve", "--config", filepath.Join(dir, "comity.yaml"))
+}
+
+// start runs this binary, which TestMain has put into the path under the name
+// comity.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.CommandContext(t.Context(), "comity", args...)}
 	p.cmd.Stderr, p.cmd.Stdout = p, p
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // sees waits until the log holds a pattern as often as wanted, and returns its
@@ -133,9 +145,7 @@ func TestServeObeysSignals(t *testing.T) {
 	writeFile(t, dir, "trust.yaml", `resources: [{audience: "https://two.globex.example", scopes: [two.read]}]`)
 	hangUp := func() {
 		t.Helper()
-		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		p.signal(t, syscall.SIGHUP)
 	}
 	hangUp()
 	// No file holds the keys here, so that only the signal reloads them.
