@@ -55,7 +55,11 @@ func New(o Options) (*Guard, error) {
 	if set.Once == nil {
 		g.set.Once = quota.NewOnce(quota.Options{MaxKeys: maxKeys, Now: set.Now})
 	}
-	return g, g.follow()
+	if err := g.follow(); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
 }
 
 // follow prepares to follow what each issuer revokes. A revocation matters for as
