@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -140,9 +141,10 @@ func TestWatchReadsAtEachScrape(t *testing.T) {
 	tokens := 41
 	m.Watch(func() guard.Stats {
 		tokens++
-		return guard.Stats{Tokens: tokens, FeedAges: map[string]time.Duration{"https://as.example.com": 1500 * time.Millisecond}}
+		return guard.Stats{Tokens: tokens, FeedAges: map[string]time.Duration{"https://as.example.com": 1500 * time.Millisecond, "new": math.MaxInt64}}
 	})
-	want(t, values(t, m), map[string]string{`comity_guard_tokens_cached`: "42", `comity_guard_feed_age_seconds{issuer="https://as.example.com"}`: "1.5"})
+	want(t, values(t, m), map[string]string{`comity_guard_tokens_cached`: "42", `comity_guard_feed_age_seconds{issuer="https://as.example.com"}`: "1.5",
+		`comity_guard_feed_age_seconds{issuer="new"}`: "+Inf"})
 	want(t, values(t, m), map[string]string{`comity_guard_tokens_cached`: "43"})
 }
 

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/comity-auth/comity/federation/guard"
@@ -32,6 +34,10 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	s := w.stats()
 	out <- prometheus.MustNewConstMetric(w.tokens, prometheus.GaugeValue, float64(s.Tokens))
 	for issuer, age := range s.FeedAges {
-		out <- prometheus.MustNewConstMetric(w.age, prometheus.GaugeValue, age.Seconds(), issuer)
+		seconds := age.Seconds()
+		if age == math.MaxInt64 {
+			seconds = math.Inf(1) // nothing is known yet
+		}
+		out <- prometheus.MustNewConstMetric(w.age, prometheus.GaugeValue, seconds, issuer)
 	}
 }
