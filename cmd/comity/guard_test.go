@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/comity-auth/comity/fixtures/e2e"
 	"github.com/comity-auth/comity/fixtures/peer"
@@ -34,7 +35,7 @@ func startGuard(t *testing.T, lines string) *guarded {
 	t.Helper()
 	g := &guarded{world: e2e.NewWorld(t, e2e.WorldOptions{}), file: filepath.Join(t.TempDir(), "guard.yaml")}
 	g.rest = fmt.Sprintf(`audience: %s
-issuers: [{issuer: %q, insecure_no_revocations: true}]
+issuers: [%q]
 egress: {allow: [127.0.0.0/8]}
 listen: 127.0.0.1:0
 ops: {listen: "127.0.0.1:0"}
@@ -44,8 +45,28 @@ ops: {listen: "127.0.0.1:0"}
 	g.process = start(t, "guard", "--config", g.file)
 	g.public = "http://" + g.sees(t, 1, `"listener":"public","address":"([^"]+)"`)[1]
 	g.ops = "http://" + g.sees(t, 1, `"listener":"operations","address":"([^"]+)"`)[1]
-	g.sees(t, 1, `"event":"guard"`)
+	g.ready(t)
 	return g
+}
+
+// ready waits until the guard knows what was revoked.
+func (g *guarded) ready(t *testing.T) {
+	t.Helper()
+	g.until(t, "/readyz is 200", func() bool {
+		code, _ := get(t, g.ops+"/readyz", "")
+		return code == http.StatusOK
+	})
+}
+
+func (g *guarded) until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); !holds(); <-tick.C {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("not within 30 s: %s\n%s", what, g.text())
+		}
+	}
 }
 
 func (g *guarded) write(t *testing.T, routes string) {
@@ -156,6 +177,19 @@ func TestGuardAsProxy(t *testing.T) {
 	code, text = get(t, g.public+"/search", token)
 	wantAnswer(t, "after a bad file", code, text, http.StatusForbidden, "aap_invalid_capability")
 
+	revoked := g.token(t, nil)
+	g.write(t, searchRoute+"  - {match: \"GET /slow\", action: archive.search}\n")
+	g.reloads(t, 2, "reload")
+	code, text = get(t, g.public+"/search", revoked)
+	wantAnswer(t, "before the revocation", code, text, http.StatusOK, "/search for ")
+	if r := g.world.Admin(t, http.MethodPost, "/admin/v1/revocations", fmt.Sprintf(`{"kind":"token","value":%q}`, e2e.Claims(revoked)["jti"])); r.Status != http.StatusOK {
+		t.Fatalf("revoke: %d %s", r.Status, r.Text)
+	}
+	g.until(t, "the revoked token is refused", func() bool {
+		code, text = get(t, g.public+"/search", revoked)
+		return code == http.StatusUnauthorized && strings.Contains(text, "revoked")
+	})
+
 	slow := make(chan string, 1)
 	go func() {
 		_, text := get(t, g.public+"/slow", token)
@@ -171,8 +205,8 @@ func TestGuardAsProxy(t *testing.T) {
 		t.Errorf("the request under way was answered with %q", text)
 	}
 	g.ends(t)
-	if log := g.text(); strings.Contains(log, token) || !strings.Contains(log, `"event":"guard.insecure"`) {
-		t.Errorf("the log holds the token, or says nothing of what is insecure:\n%s", log)
+	if log := g.text(); strings.Contains(log, token) || strings.Contains(log, `"event":"guard.insecure"`) {
+		t.Errorf("the log holds the token, or calls a setting insecure where none is:\n%s", log)
 	}
 }
 

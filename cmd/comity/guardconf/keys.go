@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/comity-auth/comity/cmd/comity/settings"
+	"github.com/comity-auth/comity/federation/clientcert"
 )
 
 // sections lists the groups, in the order of the file.
@@ -104,8 +105,9 @@ func listenerKeys(c *Config) []settings.Key {
 		{Path: "public_url", Field: &c.PublicURL, Form: settings.FormURL,
 			Doc: "Scheme, host and path prefix of this resource as clients see it: what a DPoP proof's htu is compared with. Empty: the scheme and Host of the request."},
 		{Path: "trusted_proxies", Field: &c.TrustedProxies,
-			Doc: "Networks whose X-Forwarded-* and X-Original-* headers count, and whose forward-auth questions are answered."},
-		{Path: "client_cert_header", Field: &c.ClientCertHeader, Unbuilt: true, Doc: "Where trusted_proxies put the client's certificate."},
+			Doc: "Networks whose X-Forwarded-*, X-Original-* and client-certificate headers count, and whose forward-auth questions are answered."},
+		{Path: "client_cert_header", Field: &c.ClientCertHeader, Default: clientcert.HeaderRFC9440, Enum: []string{clientcert.HeaderRFC9440, clientcert.HeaderNginx},
+			Doc: "Where trusted_proxies put the client's certificate: Client-Cert as RFC 9440 says, or X-SSL-Client-Cert in URL-encoded PEM as nginx writes it. They must remove it from what they receive."},
 		{Path: "valkey", Field: &c.Valkey, Form: settings.FormURL, Secret: true,
 			Doc: "A redis:// or rediss:// URL: counts and used proofs that replicas share. Empty: they are kept in this process, so there must be one replica."},
 		{Path: "tls.cert_file", Field: &c.TLS.CertFile, Form: settings.FormPath, IsPath: true, Doc: "Certificate chain, PEM. Needs key_file."},

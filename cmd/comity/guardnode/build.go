@@ -54,7 +54,7 @@ func options(cfg guardconf.Config) (guard.Options, error) {
 	o := guard.Options{
 		Audience: cfg.Audience, Agents: cfg.Agents, DeniedModels: cfg.DeniedModels, RequireAttested: cfg.RequireAttested,
 		NetworkZone: cfg.NetworkZone, Leeway: cfg.Leeway, MaxTokenAge: cfg.MaxTokenAge, RequireProof: cfg.RequireProof(),
-		PublicURL: cfg.PublicURL, TrustedProxies: cfg.TrustedProxies, FeedMaxAge: cfg.Revocations.MaxAge,
+		PublicURL: cfg.PublicURL, TrustedProxies: cfg.TrustedProxies, CertificateHeader: cfg.ClientCertHeader, FeedMaxAge: cfg.Revocations.MaxAge,
 		InsecureAdmitStale: cfg.AdmitStale(), InsecureAdmitUncounted: cfg.AdmitUncounted(),
 		Egress: cfg.Egress.Allow, Roots: cfg.Egress.CAFile,
 	}

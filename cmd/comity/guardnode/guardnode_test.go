@@ -43,6 +43,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.logged(t, `"event":"reload","what":"configuration"`)
+		if n := strings.Count(s.log.String(), `"event":"guard.insecure"`); n != 2 {
+			t.Errorf("%d warnings about insecure settings, want one at the start and one at the reload", n)
+		}
 		s.want(t, "/", s.token(nil), http.StatusOK)
 	})
 	goleak.VerifyNone(t, before)

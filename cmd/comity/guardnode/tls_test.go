@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -117,5 +119,40 @@ func TestCertificateBoundTokens(t *testing.T) {
 		if err != nil || code != tt.want {
 			t.Errorf("%s: %d %s, %v; want %d", tt.name, code, text, err, tt.want)
 		}
+	}
+}
+
+// Behind a proxy that ends TLS the certificate comes in a header, and only from
+// those that are trusted.
+func TestCertificateFromTrustedProxies(t *testing.T) {
+	t.Parallel()
+	mine, err := pki.SelfSigned(pki.Leaf{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(mine.Certificate[0])
+	cnf := map[string]any{"cnf": map[string]any{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}}
+	rfc9440 := ":" + base64.StdEncoding.EncodeToString(mine.Certificate[0]) + ":"
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mine.Certificate[0]}))
+	nginx := strings.ReplaceAll(url.QueryEscape(text), "+", "%20") // as $ssl_client_escaped_cert
+	for _, tt := range []struct {
+		name, line, header, value string
+		want                      int
+	}{
+		{"reads Client-Cert", "trusted_proxies: [127.0.0.0/8]", "Client-Cert", rfc9440, http.StatusOK},
+		{"reads the header that it is told", "trusted_proxies: [127.0.0.0/8]\nclient_cert_header: X-SSL-Client-Cert", "X-SSL-Client-Cert", nginx, http.StatusOK},
+		{"reads no other header", "trusted_proxies: [127.0.0.0/8]", "X-SSL-Client-Cert", nginx, http.StatusUnauthorized},
+		{"believes nobody by itself", "", "Client-Cert", rfc9440, http.StatusUnauthorized},
+		{"believes those that are trusted alone", "trusted_proxies: [10.0.0.0/8]", "Client-Cert", rfc9440, http.StatusUnauthorized},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, echo, tt.line).run(t).started(t)
+			r := s.request(t, http.MethodGet, s.url()+"/", s.token(cnf), nil)
+			r.Header.Set(tt.header, tt.value)
+			if code, text, err := status(fresh(), r); err != nil || code != tt.want {
+				t.Errorf("%d %s, %v; want %d", code, text, err, tt.want)
+			}
+		})
 	}
 }
