@@ -49,6 +49,6 @@ Values come from, each stronger than the one before: the default, the file, the 
 - **Durations** are written as in Go (` + "`300s`, `24h`, `1h30m`" + `); a plain number is seconds.
 - **Lists** are YAML lists in the file, and separated by commas in environment and flags. Lists of objects are written there in YAML's brackets: ` + "`COMITY_ROUTES='[{match: \"GET /search\", action: archive.search}]'`" + `.
 - **Paths** that are relative mean the folder of the file (defaults too), and in environment and flags the working directory.
-- **Reload.** SIGHUP reads everything again. A good configuration holds for the requests that come from then on, counts and used proofs are kept; a bad one is logged and changes nothing. ` + "`listen`, `ops`, `tls`, `valkey` and `log`" + ` are for the life of the process; certificates are read again when their files change.
+- **Reload.** SIGHUP reads everything again. A good configuration holds for the requests that come from then on, counts and used proofs are kept; a bad one is logged and changes nothing. The new one first learns what the issuers have revoked, for which it is given 5 s; until then the old one holds. ` + "`listen`, `ops`, `tls`, `valkey` and `log`" + ` are for the life of the process; certificates are read again when their files change.
 - **Insecure.** What switches a protection off is reported at every start and reload.
 `

@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/comity-auth/comity/cmd/comity/guardconf"
 	"github.com/comity-auth/comity/cmd/comity/guardnode"
 	shared "github.com/comity-auth/comity/federation/quota/valkey"
 	"github.com/comity-auth/comity/fixtures/peer"
@@ -320,4 +321,23 @@ func TestReloadNamesWhatItCannotChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	was.logged(t, `"event":"reload.restart","settings":"listen, log"`)
+}
+
+// Whatever a file of keys holds, it is refused or makes a guard.
+func FuzzKeyFile(f *testing.F) {
+	f.Add([]byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	f.Add([]byte("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n"))
+	f.Add([]byte("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n-----BEGIN CERTIFICATE-----\n"))
+	f.Add([]byte(" {} "))
+	path := filepath.Join(f.TempDir(), "keys")
+	cfg := guardconf.Config{Audience: "a", Upstream: "http://127.0.0.1:1", PublicKeyFile: path, MaxDepth: -1,
+		Issuers: []guardconf.Issuer{{Issuer: "https://as.example", InsecureNoRevocations: true}}, Routes: []guardconf.Route{{Match: "GET /", Scope: "x"}}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := guardnode.Check(cfg); err != nil && !strings.Contains(err.Error(), "issuer https://as.example: ") {
+			t.Errorf("Check = %v, want it to name the issuer", err)
+		}
+	})
 }
