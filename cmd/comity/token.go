@@ -31,6 +31,7 @@ type tokenFlags struct {
 
 	clientID, secret, keyFile, keyID, method, dpopKey string
 	assertion, assertionKind                          string
+	certificateFlags
 
 	audiences, resources, scopes, capabilities []string
 	taskID, taskPurpose                        string
@@ -73,10 +74,11 @@ func (f *tokenFlags) addClientFlags(cmd *cobra.Command) {
 	flags.StringVar(&f.keyID, f.prefix+"client-key-id", "", "kid of that key (default: the JWK's, else the thumbprint)")
 	flags.StringVar(&f.assertion, f.prefix+"client-assertion-file", "", "where the token is that the platform gives the client (federated): a file, - for stdin, or env:NAME")
 	flags.StringVar(&f.assertionKind, f.prefix+"client-assertion-type", typeBearer, "what that token is: jwt-bearer, or jwt-spiffe for a JWT-SVID")
-	flags.StringVar(&f.method, f.prefix+"client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt, federated or none (default: what the credential is for)")
+	flags.StringVar(&f.method, f.prefix+"client-auth", "", "client_secret_basic, client_secret_post, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, federated or none (default: what the credential is for)")
 	for _, name := range []string{"client-secret-file", "client-key", "client-assertion-file"} {
 		_ = cmd.MarkFlagFilename(f.prefix + name) // fails only for a flag that does not exist
 	}
+	f.addCertificateFlags(cmd)
 }
 
 // check finds what is wrong with the flags before anything is read or sent.
@@ -105,6 +107,9 @@ func (f *tokenFlags) check() error {
 }
 
 func (f *tokenFlags) checkCredential() error {
+	if err := f.checkCertificate(); err != nil || f.byCertificate() {
+		return err
+	}
 	given := 0
 	for _, source := range []string{f.secret, f.keyFile, f.assertion} {
 		if source != "" {
@@ -119,9 +124,9 @@ func (f *tokenFlags) checkCredential() error {
 	ok, known := fits[f.authMethod()]
 	switch {
 	case f.authMethod() == "":
-		return usageError("say how the client authenticates: --%[1]sclient-secret-file, --%[1]sclient-key, --%[1]sclient-assertion-file or --%[1]sclient-auth none", f.prefix)
+		return usageError("say how the client authenticates: --%[1]sclient-secret-file, --%[1]sclient-key, --%[1]sclient-assertion-file, --%[1]sclient-cert or --%[1]sclient-auth none", f.prefix)
 	case !known:
-		return usageError("--%sclient-auth is client_secret_basic, client_secret_post, private_key_jwt, federated or none", f.prefix)
+		return usageError("--%sclient-auth is client_secret_basic, client_secret_post, private_key_jwt, tls_client_auth, self_signed_tls_client_auth, federated or none", f.prefix)
 	case !ok:
 		return usageError("--%sclient-auth %s does not go with the credential that was given", f.prefix, f.method)
 	case f.keyFile != "" && f.issuer == "":
@@ -173,7 +178,7 @@ func (f *tokenFlags) form(grant string) url.Values {
 
 // ask sends a request and prints the token that it gets.
 func (f *tokenFlags) ask(cmd *cobra.Command, form url.Values) error {
-	web, err := newWeb(f.caFile)
+	web, err := f.open()
 	if err != nil {
 		return err
 	}
@@ -186,7 +191,7 @@ func (f *tokenFlags) ask(cmd *cobra.Command, form url.Values) error {
 	if err != nil {
 		return err
 	}
-	return f.print(cmd, c, answer)
+	return f.print(cmd, web, c, answer)
 }
 
 // request sends a request to the token endpoint that the flags name.
@@ -197,7 +202,7 @@ func (f *tokenFlags) request(cmd *cobra.Command, web *web, c *credential, form u
 		if err != nil {
 			return nil, err
 		}
-		if endpoint, err = about.tokenEndpoint(); err != nil {
+		if endpoint, err = about.tokenEndpoint(web); err != nil {
 			return nil, err
 		}
 	}
@@ -209,12 +214,15 @@ func (f *tokenFlags) request(cmd *cobra.Command, web *web, c *credential, form u
 }
 
 // print says what was granted: a token that can be used.
-func (f *tokenFlags) print(cmd *cobra.Command, c *credential, answer *granted) error {
+func (f *tokenFlags) print(cmd *cobra.Command, web *web, c *credential, answer *granted) error {
 	if answer.isGrant() {
 		return errUnknownType
 	}
 	if c.proof != nil && !strings.EqualFold(answer.Type, "DPoP") {
 		fmt.Fprintln(cmd.ErrOrStderr(), "warning: the token is not bound to the key; whoever holds it can use it")
+	}
+	if _, x5t, says := confirmation(answer.token); c.proof == nil && web.shows != "" && says && x5t != web.shows {
+		fmt.Fprintln(cmd.ErrOrStderr(), "warning: the token is not bound to the certificate; whoever holds it can use it")
 	}
 	if f.app.json {
 		return printJSON(cmd.OutOrStdout(), answer.whole)

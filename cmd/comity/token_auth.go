@@ -55,6 +55,9 @@ type credential struct {
 // credential reads what the flags name.
 func (f *tokenFlags) credential(cmd *cobra.Command) (*credential, error) {
 	c := &credential{method: f.authMethod(), clientID: f.clientID, issuer: f.issuer}
+	if f.byCertificate() {
+		c.method = authTLS // whatever it is registered as, the connection shows it
+	}
 	var err error
 	switch {
 	case f.secret != "":

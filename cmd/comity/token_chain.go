@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +51,9 @@ func (c *chainFlags) complete(subject string) error {
 	if to.clientID == "" && to.assertion == "" {
 		to.clientID = c.home.clientID
 	}
+	if to.certFile == "" && to.certKeyFile == "" { // the grant may be bound to it
+		to.certificateFlags = c.home.certificateFlags
+	}
 	c.home.ttl = 0 // it is about the token, not about the grant
 	if to.assertion == fromStdin && (subject == fromStdin || c.home.secret == fromStdin || c.home.assertion == fromStdin) ||
 		to.secret == fromStdin && c.home.assertion == fromStdin {
@@ -68,6 +69,7 @@ func (c *chainFlags) complete(subject string) error {
 func (c *chainFlags) unused(cmd *cobra.Command) error {
 	for _, name := range []string{"grant", "to-client-id", "to-client-secret-file", "to-client-key", "to-client-key-id", "to-client-auth",
 		"to-client-assertion-file", "to-client-assertion-type",
+		"to-client-cert", "to-client-cert-key",
 		"to-scope", "to-capabilities"} {
 		if cmd.Flags().Changed(name) {
 			return usageError("--%s goes with --via chaining", name)
@@ -86,11 +88,16 @@ func (c *chainFlags) forms(first url.Values) (leg1, leg2 url.Values) {
 
 // ask walks both legs and prints the token of the second.
 func (c *chainFlags) ask(cmd *cobra.Command, form url.Values) error {
-	web, err := newWeb(c.home.caFile)
+	homeWeb, err := c.home.open()
 	if err != nil {
 		return err
 	}
-	defer web.close()
+	defer homeWeb.close()
+	abroadWeb, err := c.to.open()
+	if err != nil {
+		return err
+	}
+	defer abroadWeb.close()
 	atHome, err := c.home.credential(cmd)
 	if err != nil {
 		return err
@@ -101,19 +108,19 @@ func (c *chainFlags) ask(cmd *cobra.Command, form url.Values) error {
 	}
 	abroad.proof = atHome.proof // the grant is bound to that key
 	leg1, leg2 := c.forms(form)
-	grant, err := c.home.request(cmd, web, atHome, leg1)
+	grant, err := c.home.request(cmd, homeWeb, atHome, leg1)
 	if err != nil {
 		return leg(firstOf(c.home.issuer, c.home.tokenURL), err)
 	}
-	if err := c.check(grant, atHome); err != nil {
+	if err := c.check(grant, atHome, homeWeb); err != nil {
 		return leg(firstOf(c.home.issuer, c.home.tokenURL), err)
 	}
 	leg2.Set("assertion", grant.token.Reveal())
-	token, err := c.to.request(cmd, web, abroad, leg2)
+	token, err := c.to.request(cmd, abroadWeb, abroad, leg2)
 	if err != nil {
 		return leg(c.to.issuer, err)
 	}
-	return c.to.print(cmd, abroad, token)
+	return c.to.print(cmd, abroadWeb, abroad, token)
 }
 
 // leg says which broker an error is of, and keeps its exit code.
@@ -124,35 +131,18 @@ func leg(issuer string, err error) error {
 // check refuses to carry on with what is not the grant that was asked for: an
 // access token is none of the other broker's business, and a grant that lost
 // its key could be redeemed by whoever reads it.
-func (c *chainFlags) check(g *granted, of *credential) error {
+func (c *chainFlags) check(g *granted, of *credential, shown *web) error {
 	if !g.isGrant() || g.issued != c.requested() {
 		return errors.New("the answer of the token endpoint holds no grant of the kind that was asked for")
 	}
-	if of.proof == nil {
-		return nil
-	}
-	if jkt := boundTo(g.token); jkt != of.proof.JKT() {
+	jkt, x5t, _ := confirmation(g.token)
+	switch {
+	case of.proof != nil && jkt != of.proof.JKT():
 		return errors.New("the grant is not bound to the key that was proven")
+	case of.proof == nil && shown.shows != "" && x5t != shown.shows:
+		return errUnboundGrant
 	}
 	return nil
-}
-
-// boundTo is the cnf.jkt of a token (RFC 9449 section 6.1), unverified.
-func boundTo(token ident.RawToken) string {
-	parts := strings.Split(token.Reveal(), ".")
-	if len(parts) != 3 {
-		return ""
-	}
-	var claims struct {
-		Cnf struct {
-			JKT string `json:"jkt"`
-		} `json:"cnf"`
-	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || json.Unmarshal(text, &claims) != nil {
-		return ""
-	}
-	return claims.Cnf.JKT
 }
 
 // curl prints both requests, the second with what the first gives.

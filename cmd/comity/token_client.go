@@ -23,7 +23,10 @@ import (
 const maxAnswer = 256 << 10
 
 // web talks to authorization servers that the user of the command named.
-type web struct{ client *http.Client }
+type web struct {
+	client *http.Client
+	shows  string // the x5t#S256 of the certificate that it shows, if it shows one
+}
 
 func newWeb(caFile string) (*web, error) {
 	t := &http.Transport{
@@ -41,7 +44,7 @@ func newWeb(caFile string) (*web, error) {
 			return nil, err
 		}
 	}
-	return &web{&http.Client{Transport: t, Timeout: 30 * time.Second,
+	return &web{client: &http.Client{Transport: t, Timeout: 30 * time.Second,
 		// A redirect would carry credentials to where nobody meant them to go.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -99,6 +102,10 @@ type serverMetadata struct {
 	Issuer   string `json:"issuer"`
 	TokenURL string `json:"token_endpoint"`
 	JWKSURI  string `json:"jwks_uri"`
+	// Aliases are for clients with certificates (RFC 8705 section 5).
+	Aliases struct {
+		TokenURL string `json:"token_endpoint"`
+	} `json:"mtls_endpoint_aliases"`
 }
 
 // metadataURLs are where an issuer's metadata can be: RFC 8414 section 3, then
@@ -137,7 +144,13 @@ func (w *web) discover(ctx context.Context, issuer string) (*serverMetadata, err
 	return nil, last
 }
 
-func (m *serverMetadata) tokenEndpoint() (string, error) { return m.url("token_endpoint", m.TokenURL) }
+// tokenEndpoint is the one for a client that shows a certificate, or shows none.
+func (m *serverMetadata) tokenEndpoint(w *web) (string, error) {
+	if w.shows != "" && m.Aliases.TokenURL != "" {
+		return m.url("mtls_endpoint_aliases", m.Aliases.TokenURL)
+	}
+	return m.url("token_endpoint", m.TokenURL)
+}
 
 // url is a member that holds a URL, no less safe than the issuer is.
 func (m *serverMetadata) url(name, value string) (string, error) {

@@ -26,7 +26,8 @@ func (f *tokenFlags) curl(w io.Writer, form url.Values, subject string) error {
 // are parameters that hold secrets.
 func (f *tokenFlags) curlCommand(form url.Values, more []string) (before []string, command string) {
 	form = maps.Clone(form)
-	args := []string{"curl -sS --fail-with-body"}
+	over := f.certificateArgs()
+	args := append([]string{"curl -sS --fail-with-body"}, over...)
 	var late []string // parameters that hold secrets
 	switch f.authMethod() {
 	case authBasic:
@@ -51,7 +52,7 @@ func (f *tokenFlags) curlCommand(form url.Values, more []string) (before []strin
 	late = append(late, more...)
 	endpoint := shellQuote(f.tokenURL)
 	if f.tokenURL == "" {
-		before = append(before, "TOKEN_ENDPOINT=$(curl -sS --fail "+shellQuote(metadataURLs(f.issuer)[0])+" | jq -r .token_endpoint)")
+		before = append(before, "TOKEN_ENDPOINT=$("+strings.Join(append([]string{"curl -sS --fail"}, over...), " ")+" "+shellQuote(metadataURLs(f.issuer)[0])+" | jq -r "+f.endpointMember()+")")
 		endpoint = `"$TOKEN_ENDPOINT"`
 	}
 	if f.dpopKey != "" {

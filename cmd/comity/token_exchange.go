@@ -19,7 +19,8 @@ or from the environment (env:NAME), never from the command line.
 With --via chaining it crosses in two legs instead: it asks the home broker
 (--issuer) for a grant for the broker named by --audience, and redeems the grant
 there (RFC 7523), as the client that the flags beginning with --to name. The
-proof key is the same on both legs.
+proof key is the same on both legs, and so is the certificate unless
+--to-client-cert names another: a grant that is bound to one is redeemed with it.
 
 Exit code 3 says that the broker refused; its decision ID is what the domain's
 administrators explain the refusal by.`,

@@ -18,7 +18,9 @@ the token, or with --json the whole answer. Secrets come from files, from stdin
       --client-key agent.pem --dpop-key dpop.pem --audience https://broker.globex.example \
       --task-id t-17 --task-purpose "search the archive" > token.txt
   comity token issue --token-url http://127.0.0.1:8080/token --client-id agent \
-      --client-secret-file secret.txt --audience https://archive.globex.example --json`,
+      --client-secret-file secret.txt --audience https://archive.globex.example --json
+  comity token issue --issuer https://as.acme.example --client-id acme-agent \
+      --client-cert agent.crt --client-cert-key agent.key --audience https://broker.globex.example`,
 		Args: cobra.NoArgs,
 	}
 	f := addTokenFlags(a, cmd)
