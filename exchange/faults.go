@@ -141,6 +141,7 @@ var meanings = []meaning{
 	{proof.ErrConfirmation, "confirmation", InvalidRequest, saySubject},
 	{ErrClaimForm, "claim_form", InvalidRequest, saySubject},
 	{ErrRevoked, "revoked", InvalidRequest, saySubject},
+	{ErrSuspended, "suspended", InvalidRequest, saySubject},
 	{federation.ErrMalformed, "token_malformed", InvalidRequest, saySubject},
 	{federation.ErrType, "token_kind", InvalidRequest, saySubject},
 	{federation.ErrAlgorithm, "algorithm", InvalidRequest, saySubject},

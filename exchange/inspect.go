@@ -69,7 +69,7 @@ func (s *Service) introspect(ctx context.Context, t *trail, req Request, signed 
 		return nil, err
 	}
 	out := &Introspection{}
-	if p, err := s.inspect(ctx, t, q); err == nil && q.mayKnow(p.token) {
+	if p, err := s.alive(ctx, t, q); err == nil && q.mayKnow(p.token) {
 		out.Active, out.Members = true, members(p.token)
 	} else if errors.Is(err, federation.ErrUnavailable) {
 		return nil, err
@@ -79,6 +79,16 @@ func (s *Service) introspect(ctx context.Context, t *trail, req Request, signed 
 		out.Signed, err = s.signIntrospection(ctx, t, q.client, out)
 	}
 	return out, err
+}
+
+// alive proves a token of ours, and that it counts now. To be revoked a token need
+// not: a suspension ends.
+func (s *Service) alive(ctx context.Context, t *trail, q question) (*presented, error) {
+	p, err := s.inspect(ctx, t, q)
+	if err == nil {
+		err = s.checkSuspended(t, q.snapshot, p)
+	}
+	return p, err
 }
 
 // members are the claims of a token as introspection gives them.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/comity-auth/comity/trust"
 	"github.com/comity-auth/comity/trust/aap"
@@ -21,6 +22,7 @@ type namer struct {
 	domain              ident.Domain
 	byDomain            sync.Map // ident.Domain to aap.Pseudonymiser; as many as there are registered domains
 	registered          sync.Map // of kind and name to handle; as many as there are registered names
+	halted              atomic.Pointer[halted]
 }
 
 func newNamer(pseudonyms, handles []byte, domain ident.Domain) *namer {

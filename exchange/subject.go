@@ -116,6 +116,9 @@ func (s *Service) verify(ctx context.Context, t *trail, b bound, p presented, ra
 	if err := s.checkRevoked(t, b.snapshot, &p); err != nil {
 		return nil, err
 	}
+	if err := s.checkSuspended(t, b.snapshot, &p); err != nil {
+		return nil, err
+	}
 	return &p, p.read(t, b)
 }
 

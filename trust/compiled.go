@@ -378,6 +378,17 @@ func (s *Snapshot) Clients(yield func(*Client) bool) {
 	}
 }
 
+// Suspended calls yield for every peer, client, mapping and policy that is
+// registered and suspended, in no particular order. What has expired is not among
+// them: no token is issued beyond that date.
+func (s *Snapshot) Suspended(yield func(Key) bool) {
+	for key, e := range s.objects.all() {
+		if e.suspended() && !yield(key) {
+			return
+		}
+	}
+}
+
 // Settings are what the broker's configuration adds to the registry.
 type Settings struct {
 	Domain ident.Domain

@@ -23,6 +23,11 @@ type compiled struct {
 	fault   string
 }
 
+func (e compiled) suspended() bool {
+	return e.peer != nil && e.peer.Status != Active || e.client != nil && e.client.Status != Active ||
+		e.mapping != nil && e.mapping.Status != Active || e.policy != nil && e.policy.Status != Active
+}
+
 // Compile gives the snapshot that a state describes. With a whole state prev is
 // where unchanged objects are taken from, compiled as they are; with a partial
 // one it is what the state continues, and st.Since must be its revision. Prev
