@@ -16,7 +16,8 @@ func newTokenCommand(a *app) *cobra.Command {
 	return group("token", "Get, exchange and read tokens, as an agent does",
 		"  comity token issue --issuer https://broker.globex.example --client-id agent --client-secret-file secret.txt --audience https://archive.globex.example\n"+
 			"  comity token inspect token.txt",
-		newTokenIssueCommand(a), newTokenExchangeCommand(a), newTokenInspectCommand(a))
+		newTokenIssueCommand(a), newTokenExchangeCommand(a), newTokenInspectCommand(a),
+		newTokenIntrospectCommand(a), newTokenRevokeCommand(a))
 }
 
 // tokenFlags are the flags that every request to a token endpoint has: where
@@ -202,7 +203,7 @@ func (f *tokenFlags) request(cmd *cobra.Command, web *web, c *credential, form u
 		if err != nil {
 			return nil, err
 		}
-		if endpoint, err = about.tokenEndpoint(web); err != nil {
+		if endpoint, err = about.endpoint(web, "token_endpoint"); err != nil {
 			return nil, err
 		}
 	}

@@ -54,10 +54,7 @@ type credential struct {
 
 // credential reads what the flags name.
 func (f *tokenFlags) credential(cmd *cobra.Command) (*credential, error) {
-	c := &credential{method: f.authMethod(), clientID: f.clientID, issuer: f.issuer}
-	if f.byCertificate() {
-		c.method = authTLS // whatever it is registered as, the connection shows it
-	}
+	c := &credential{method: f.shownMethod(), clientID: f.clientID, issuer: f.issuer}
 	var err error
 	switch {
 	case f.secret != "":

@@ -99,13 +99,30 @@ func (w *web) get(ctx context.Context, at string) (*answered, error) {
 
 // serverMetadata is what the commands need of RFC 8414 metadata.
 type serverMetadata struct {
-	Issuer   string `json:"issuer"`
-	TokenURL string `json:"token_endpoint"`
-	JWKSURI  string `json:"jwks_uri"`
+	Issuer  string `json:"issuer"`
+	JWKSURI string `json:"jwks_uri"`
+	endpoints
 	// Aliases are for clients with certificates (RFC 8705 section 5).
-	Aliases struct {
-		TokenURL string `json:"token_endpoint"`
-	} `json:"mtls_endpoint_aliases"`
+	Aliases endpoints `json:"mtls_endpoint_aliases"`
+}
+
+// endpoints are those that clients authenticate at.
+type endpoints struct {
+	Token      string `json:"token_endpoint"`
+	Introspect string `json:"introspection_endpoint"`
+	Revoke     string `json:"revocation_endpoint"`
+}
+
+func (e endpoints) named(member string) string {
+	switch member {
+	case "token_endpoint":
+		return e.Token
+	case "introspection_endpoint":
+		return e.Introspect
+	case "revocation_endpoint":
+		return e.Revoke
+	}
+	return ""
 }
 
 // metadataURLs are where an issuer's metadata can be: RFC 8414 section 3, then
@@ -144,12 +161,13 @@ func (w *web) discover(ctx context.Context, issuer string) (*serverMetadata, err
 	return nil, last
 }
 
-// tokenEndpoint is the one for a client that shows a certificate, or shows none.
-func (m *serverMetadata) tokenEndpoint(w *web) (string, error) {
-	if w.shows != "" && m.Aliases.TokenURL != "" {
-		return m.url("mtls_endpoint_aliases", m.Aliases.TokenURL)
+// endpoint is the one of that name for a client that shows a certificate, or shows
+// none.
+func (m *serverMetadata) endpoint(w *web, member string) (string, error) {
+	if alias := m.Aliases.named(member); w.shows != "" && alias != "" {
+		return m.url("mtls_endpoint_aliases", alias)
 	}
-	return m.url("token_endpoint", m.TokenURL)
+	return m.url(member, m.named(member))
 }
 
 // url is a member that holds a URL, no less safe than the issuer is.

@@ -29,7 +29,7 @@ func (f *tokenFlags) curlCommand(form url.Values, more []string) (before []strin
 	over := f.certificateArgs()
 	args := append([]string{"curl -sS --fail-with-body"}, over...)
 	var late []string // parameters that hold secrets
-	switch f.authMethod() {
+	switch f.shownMethod() {
 	case authBasic:
 		args = append(args, "-u "+shellQuote(url.QueryEscape(f.clientID)+":")+shellSource(f.secret))
 	case authPost:

@@ -28,7 +28,7 @@ func parseTokenError(a *answered) *tokenError {
 func (e *tokenError) Error() string {
 	var b strings.Builder
 	if e.code == "" {
-		fmt.Fprintf(&b, "the token endpoint answered with status %d and no error code", e.status)
+		fmt.Fprintf(&b, "the endpoint answered with status %d and no error code", e.status)
 	} else {
 		b.WriteString(e.code)
 	}

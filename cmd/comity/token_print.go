@@ -44,6 +44,14 @@ func (t *inspected) print(w io.Writer, now time.Time) error {
 	return err
 }
 
+// printMembers writes the members of an answer, a line each.
+func printMembers(w io.Writer, o object, now time.Time) error {
+	var b strings.Builder
+	lines(&b, o, append([]string{"active"}, claimOrder...), now)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 // line is one value with the path that leads to it.
 type line struct{ path, value string }
 

@@ -49,6 +49,15 @@ func (f *tokenFlags) byCertificate() bool {
 	return f.method == authTLS || f.method == authSelfSigned || f.certFile != "" && (svid || f.authMethod() == "")
 }
 
+// shownMethod is the method as a request shows it: every one by certificate looks
+// alike.
+func (f *tokenFlags) shownMethod() string {
+	if f.byCertificate() {
+		return authTLS
+	}
+	return f.authMethod()
+}
+
 // checkCertificate finds what is wrong with the flags about a certificate.
 func (f *tokenFlags) checkCertificate() error {
 	switch {
