@@ -66,7 +66,9 @@ type Options struct {
 	// host (X-Forwarded-Proto, X-Forwarded-Host), and the client's certificate.
 	TrustedProxies []netip.Prefix
 	// CertificateHeader is the header that they tell of the certificate in:
-	// clientcert.HeaderRFC9440 (default) or clientcert.HeaderNginx.
+	// clientcert.HeaderRFC9440 or clientcert.HeaderNginx. They must set it on every
+	// request, or remove it: what they let pass of it a client made up. Empty: they
+	// tell of none, and tokens bound to a certificate are refused behind them.
 	CertificateHeader string
 
 	// FeedMaxAge is how old what is known of revocations may be. Default 30 s.
@@ -162,7 +164,6 @@ func check(o Options) (*settings, error) {
 	s := &settings{Options: o, issuers: map[string]*issuer{}, agents: map[string]bool{}}
 	s.MaxTokenAge = cmp.Or(o.MaxTokenAge, time.Hour)
 	s.FeedMaxAge = cmp.Or(o.FeedMaxAge, 30*time.Second)
-	s.CertificateHeader = cmp.Or(o.CertificateHeader, clientcert.HeaderRFC9440)
 	s.MaxTokens = cmp.Or(o.MaxTokens, 5_000)
 	if s.Now == nil {
 		s.Now = time.Now
@@ -181,7 +182,7 @@ func check(o Options) (*settings, error) {
 	if o.PublicURL != "" && (s.public == nil || s.public.RawQuery != "") {
 		note("public_url", errors.New("want an absolute http or https URL without query and fragment"))
 	}
-	if s.CertificateHeader != clientcert.HeaderRFC9440 && s.CertificateHeader != clientcert.HeaderNginx {
+	if !slices.Contains([]string{"", clientcert.HeaderRFC9440, clientcert.HeaderNginx}, o.CertificateHeader) {
 		note("client_cert_header", fmt.Errorf("want %s or %s", clientcert.HeaderRFC9440, clientcert.HeaderNginx))
 	}
 	if o.Leeway < 0 || o.Leeway > MaxLeeway {

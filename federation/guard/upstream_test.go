@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/guard"
 	"github.com/comity-auth/comity/federation/guard/route"
 	"github.com/comity-auth/comity/federation/proof"
@@ -351,14 +352,22 @@ func TestMT06CertificatesByHop(t *testing.T) {
 	mine := selfSigned(t)
 	token := sign(t, nil, claims().with("cnf", object{"x5t#S256": proof.OfCertificate(mine.Leaf).X5TS256}))
 	said := ":" + base64.StdEncoding.EncodeToString(mine.Leaf.Raw) + ":"
-	for name, trusted := range map[string][]netip.Prefix{"trusted": loopback, "stranger": nil} {
+	for name, by := range map[string]struct {
+		trusted []netip.Prefix
+		header  string
+	}{
+		"trusted":                           {loopback, clientcert.HeaderRFC9440},
+		"trusted, with another header":      {loopback, clientcert.HeaderNginx},
+		"trusted, and not to tell of any":   {loopback, ""},
+		"stranger, by the trusted's header": {nil, clientcert.HeaderRFC9440},
+	} {
 		o := options(t)
-		o.TrustedProxies = trusted
+		o.TrustedProxies, o.CertificateHeader = by.trusted, by.header
 		w := proxied(t, o)
 		r := w.authorised(http.MethodGet, token)
 		r.Header.Set("Client-Cert", said)
 		a := w.send(r)
-		if trusted == nil {
+		if name != "trusted" {
 			w.wantRefused(t, a, 401, "invalid_token")
 			continue
 		}
