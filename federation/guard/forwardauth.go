@@ -88,12 +88,21 @@ func (g *Guard) original(r *http.Request) (*request, *refusal) {
 	default:
 		return nil, refuse("proxy_headers", "proxy", "a request for /auth or below /ext_authz", "another")
 	}
-	if text, has := one(r.Header, headerLength); has {
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil && n >= 0 {
-			in.length = n
-		}
-	}
+	in.length = length(r)
 	return in, nil
+}
+
+// length is how large the proxy says that the original body is; negative when it
+// does not. Only proxies that are set up to say what they were asked, say it:
+// the others pass on what a client sent by that name.
+func length(r *http.Request) int64 {
+	byItself := len(r.Header[headerMethod2])+len(r.Header[headerURI2]) > 0
+	text, has := one(r.Header, headerLength)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if r.URL.Path != forwardAuthAt || byItself || !has || err != nil || n < 0 {
+		return -1
+	}
+	return n
 }
 
 // one is the single value that all of the headers that are there agree on.

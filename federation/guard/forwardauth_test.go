@@ -132,3 +132,33 @@ func TestForwardAuthAnswersWhatNginxKnows(t *testing.T) {
 		t.Errorf("max_response_size on a route that opts out: %d %s", a.status, a.body)
 	}
 }
+
+// What a proxy would not say itself of the body, it passes on from the client.
+func TestForwardAuthBelievesNoLengthOfTheClients(t *testing.T) {
+	t.Parallel()
+	o := options(t)
+	o.TrustedProxies = loopback
+	w := asking(t, o)
+	token := sign(t, nil, limited(object{"max_request_size": 10}))
+	for _, tt := range []struct {
+		name, method, path string
+		headers            http.Header
+		status             int
+	}{
+		{"nginx, as the guide sets it up", "GET", "/auth", http.Header{"X-Original-Method": {"POST"}, "X-Original-Uri": {"/search"}}, 200},
+		{"Traefik and Caddy", "GET", "/auth", http.Header{"X-Forwarded-Method": {"POST"}, "X-Forwarded-Uri": {"/search"}}, 403},
+		{"Traefik and Caddy, whose client repeats the request", "GET", "/auth", http.Header{"X-Forwarded-Method": {"POST"}, "X-Forwarded-Uri": {"/search"},
+			"X-Original-Method": {"POST"}, "X-Original-Uri": {"/search"}}, 403},
+		{"Envoy", "POST", "/ext_authz/search", http.Header{}, 403},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := w.request(tt.method, tt.path, nil)
+			r.Header = tt.headers
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("X-Original-Content-Length", "1")
+			if a := w.send(r); a.status != tt.status {
+				t.Errorf("answer %d %s, want %d", a.status, a.body, tt.status)
+			}
+		})
+	}
+}
