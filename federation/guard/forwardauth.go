@@ -23,7 +23,9 @@ const (
 // Caddy), and /ext_authz followed by the original path is the original request
 // without its body (Envoy's HTTP ext_authz). Only trusted proxies are answered.
 //
-// Admitted: 200 with the headers that Grant.Identify sets. Refused: 401 or 403,
+// Admitted: 200 with the headers that Grant.Identify sets, empty where the token
+// says nothing, since proxies that copy what is there would let a client's own
+// through. Refused: 401 or 403,
 // and nothing else, since nginx knows no other; what the guard itself would have
 // answered is in Comity-Status. The body is not there to be seen: what is to
 // be extracted of it denies, and so does max_response_size, unless the route says
@@ -49,6 +51,9 @@ func (g *Guard) ForwardAuth() http.Handler {
 		h.Set(HeaderDecision, e.ID)
 		if e.Stale {
 			h.Set(HeaderStale, "true")
+		}
+		for _, name := range identity {
+			h.Set(name, "")
 		}
 		grant.Identify(h)
 		w.WriteHeader(http.StatusOK)

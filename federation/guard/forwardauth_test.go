@@ -162,3 +162,29 @@ func TestForwardAuthBelievesNoLengthOfTheClients(t *testing.T) {
 		})
 	}
 }
+
+// RV-13: Envoy and Caddy replace the headers that are in the answer, and pass a
+// client's on that are not. A token that was admitted by its scope names no agent.
+func TestRV13ForwardAuthLeavesNoIdentityHeaderOut(t *testing.T) {
+	t.Parallel()
+	o := options(t)
+	o.TrustedProxies = loopback
+	o.Routes = append(o.Routes, route.Spec{Match: "GET /status", InsecurePublic: true})
+	w := asking(t, o)
+	scoped := claims().with("agent", nil).with("task", nil).with("capabilities", nil).with("delegation", nil).with("audit", nil)
+	token := sign(t, nil, scoped.with("scope", "reports.read"))
+	for path, subject := range map[string]string{"/reports": "agent-r1", "/status": ""} {
+		r := w.request(http.MethodGet, "/ext_authz"+path, nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set(guard.HeaderAgent, "admin")
+		a := w.send(r)
+		if a.status != 200 {
+			t.Fatalf("%s: answer %d %s, want 200", path, a.status, a.body)
+		}
+		for _, name := range []string{guard.HeaderSubject, guard.HeaderAgent, guard.HeaderOperator, guard.HeaderTask, guard.HeaderTrace, guard.HeaderTokenID} {
+			if v := a.header.Values(name); len(v) != 1 || name == guard.HeaderAgent && v[0] != "" || name == guard.HeaderSubject && v[0] != subject {
+				t.Errorf("%s: %s = %q, want it there once, and empty where the token says nothing", path, name, v)
+			}
+		}
+	}
+}

@@ -21,6 +21,9 @@ const (
 	HeaderTokenID  = "Comity-Token-Id"
 )
 
+// identity lists them. It is never assigned to.
+var identity = []string{HeaderSubject, HeaderAgent, HeaderOperator, HeaderTask, HeaderTrace, HeaderTokenID}
+
 type contextKey struct{}
 
 // FromContext gives what the request was admitted on. False: no guard admitted
