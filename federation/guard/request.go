@@ -32,7 +32,7 @@ type request struct {
 }
 
 // overrides are headers by which some servers let a request name another method
-// than its own.
+// than its own; to those that read an underscore as a dash, in that spelling too.
 var overrides = []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"}
 
 // locate reads path and route. Which route it is, or that there is none, is told
@@ -42,9 +42,9 @@ func (g *Guard) locate(r *request) (route.Path, *refusal) {
 	if err != nil {
 		return path, refuse("path_form", "path", "normal form", err.Error())
 	}
-	for _, name := range overrides {
-		if len(r.header[name]) > 0 {
-			return path, refuse("method_override", "method", "no override", name)
+	for name := range r.header {
+		if dashed := strings.ReplaceAll(name, "_", "-"); slices.ContainsFunc(overrides, func(o string) bool { return strings.EqualFold(o, dashed) }) {
+			return path, refuse("method_override", "method", "no override", http.CanonicalHeaderKey(dashed))
 		}
 	}
 	return path, nil

@@ -130,7 +130,7 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: answer %.60q, want 400 and nothing upstream", target, a)
 		}
 	}
-	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
+	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_Method_Override", "x-http_method"} {
 		r := w.request(http.MethodGet, "/a", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		r.Header.Set(name, "DELETE")
