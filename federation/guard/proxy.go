@@ -91,9 +91,22 @@ func upstreamTransport(o ProxyOptions) (*http.Transport, error) {
 }
 
 // steering are headers by which some servers take another path or host than the
-// request's own.
-var steering = []string{"X-Original-Url", "X-Original-Uri", "X-Original-Method", "X-Rewrite-Url", "X-Forwarded-Uri", "X-Forwarded-Method",
-	"X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Server", "X-Host"}
+// request's own, besides those that purge knows by how they begin.
+var steering = []string{"X-Rewrite-Url", "X-Host"}
+
+// purge removes what only a proxy says (X-Forwarded-*, X-Original-*), and every
+// name with an underscore: servers that read it as a dash (CGI, WSGI, Rack, PHP)
+// would take it for another header, one that was judged or set here included.
+func purge(h http.Header) {
+	for name := range h {
+		if strings.Contains(name, "_") || strings.HasPrefix(name, "X-Forwarded-") || strings.HasPrefix(name, "X-Original-") {
+			delete(h, name)
+		}
+	}
+	for _, name := range steering {
+		h.Del(name)
+	}
+}
 
 // rewrite makes the upstream's request. By now the hop-by-hop headers are gone,
 // those that the client's Connection header named included, so what is set here
@@ -103,10 +116,9 @@ func (g *Guard) rewrite(pr *httputil.ProxyRequest, upstream *url.URL, o ProxyOpt
 	if o.PreserveHost {
 		pr.Out.Host = pr.In.Host
 	}
+	pr.Out.Trailer = nil // a server may take it for headers (RFC 9110 section 6.5.1)
 	h := pr.Out.Header
-	for _, name := range steering {
-		h.Del(name)
-	}
+	purge(h)
 	for _, name := range []string{clientcert.HeaderRFC9440, clientcert.HeaderChain, clientcert.HeaderNginx} {
 		h.Del(name) // what a certificate was good for is over
 	}
