@@ -80,13 +80,13 @@ func (e Extractor) Read(in Input) (string, bool) {
 	switch e.kind {
 	case "header":
 		values := in.Header[e.path[0]]
-		if len(values) != 1 || strings.Contains(values[0], ",") {
+		if len(values) != 1 || strings.Contains(values[0], ",") || alike(in.Header, e.path[0], dashes) > 1 {
 			return "", false
 		}
 		return strings.TrimSpace(values[0]), true
 	case "query":
 		values, err := url.ParseQuery(in.RawQuery)
-		if err != nil || len(values[e.path[0]]) != 1 || alike(values, e.path[0]) > 1 {
+		if err != nil || len(values[e.path[0]]) != 1 || alike(values, e.path[0], bare) > 1 {
 			return "", false
 		}
 		return values[e.path[0]][0], true
@@ -112,7 +112,7 @@ func (e Extractor) readJSON(in Input) (string, bool) {
 		return "", false
 	}
 	for i, member := range e.path {
-		if alike(at, member) > 1 {
+		if alike(at, member, same) > 1 {
 			return "", false
 		}
 		if i == len(e.path)-1 {
@@ -125,16 +125,33 @@ func (e Extractor) readJSON(in Input) (string, bool) {
 	return "", false
 }
 
-// alike counts the names that a reader who ignores case would take for this one,
-// itself included: some servers' frameworks do, and take the last.
-func alike[V any](m map[string]V, name string) int {
+// alike counts the names that a reader who ignores case, and reads names as the
+// function does, would take for this one, itself included: some servers'
+// frameworks do, and take the last.
+func alike[V any](m map[string]V, name string, as func(string) string) int {
 	n := 0
 	for other := range m {
-		if strings.EqualFold(other, name) {
+		if strings.EqualFold(as(other), as(name)) {
 			n++
 		}
 	}
 	return n
+}
+
+func same(name string) string { return name }
+
+// dashes reads the name of a header as servers do for whom an underscore is a
+// dash (CGI, WSGI, Rack, PHP).
+func dashes(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// bare reads the name of a parameter as servers do that end it at a bracket or a
+// NUL, drop blanks before it, and cannot have dots and blanks in it (PHP, Rack, qs).
+func bare(name string) string {
+	name = strings.TrimLeft(name, " ")
+	if i := strings.IndexAny(name, "[\x00"); i > 0 {
+		name = name[:i]
+	}
+	return strings.NewReplacer(".", "_", " ", "_").Replace(name)
 }
 
 func scalar(v any) (string, bool) {
