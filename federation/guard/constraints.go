@@ -167,9 +167,18 @@ func (j *judgement) approval(reason string) *refusal {
 }
 
 // within holds the request's URL, without the query, against the capability's
-// resources: the same, or below one that ends in "/*".
+// resources: the same, or below one that ends in "/*". Whose host it is, is told by
+// the configuration; the request's Host is what the client likes.
 func (j *judgement) within(resources []string) bool {
-	own := j.g.urls(j.r, j.path)[0]
+	own := ""
+	switch set := j.g.set; {
+	case set.public != nil:
+		own = j.g.urls(j.r, j.path)[0]
+	case set.resource != nil:
+		own = set.resource.Scheme + "://" + set.resource.Host + j.path.Escaped()
+	default:
+		return false
+	}
 	for _, r := range resources {
 		if below, ok := strings.CutSuffix(r, "*"); ok && strings.HasSuffix(below, "/") && strings.HasPrefix(own, below) || r == own {
 			return true
@@ -212,10 +221,17 @@ func (j *judgement) target() string {
 		return ""
 	}
 	u := webURL(text)
-	if u == nil {
+	if u == nil || hexadecimal(hostOnly(u.Host)) {
 		return ""
 	}
 	return u.Host
+}
+
+// hexadecimal reports whether a host is a number to those who read 0x7f.0x1 as an
+// address (the URL Standard, inet_aton), and a name to others.
+func hexadecimal(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return strings.HasPrefix(host[strings.LastIndexByte(host, '.')+1:], "0x")
 }
 
 // destination is the address that the request is going to: the target's, where

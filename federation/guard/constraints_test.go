@@ -50,6 +50,19 @@ func TestDomains(t *testing.T) {
 		{"refuses another scheme", object{"domains_allowed": []any{"example.org"}}, "file://example.org/etc", 403},
 		{"refuses a URL without a scheme", object{"domains_allowed": []any{"example.org"}}, "//example.org/", 403},
 		{"refuses a bare host", object{"domains_allowed": []any{"example.org"}}, "example.org", 403},
+		{"refuses a blocked address as one hexadecimal number", object{"domains_blocked": []any{"169.254.169.254"}}, "http://0xA9FEA9FE/", 403},
+		{"refuses a blocked address with a hexadecimal end", object{"domains_blocked": []any{"127.0.0.1"}}, "http://127.0.0.0x1:80/", 403},
+		{"refuses a blocked address with a hexadecimal end of nothing", object{"domains_blocked": []any{"127.0.0.0"}}, "http://127.0.0.0x./", 403},
+		{"refuses a blocked address as one number", object{"domains_blocked": []any{"169.254.169.254"}}, "http://2852039166/", 403},
+		{"refuses a blocked address in octal", object{"domains_blocked": []any{"127.0.0.1"}}, "http://0177.0.0.1/", 403},
+		{"refuses a blocked address in IPv6 clothes", object{"domains_blocked": []any{"127.0.0.1"}}, "http://[::ffff:7f00:1]/", 403},
+		{"refuses an address with a zone", object{"domains_blocked": []any{"fe80::1"}}, "http://[fe80::1%25lo]/", 403},
+		{"refuses a host that is percent-encoded", object{"domains_blocked": []any{"evil.example"}}, "http://evil%2eexample/", 403},
+		{"refuses a host with an encoded letter beyond ASCII", object{"domains_allowed": []any{"example.org"}}, "http://evil.example%EF%BC%8Fa.example.org/", 403},
+		{"refuses a scheme without slashes", object{"domains_allowed": []any{"example.org"}}, "https:example.org", 403},
+		{"refuses three slashes", object{"domains_allowed": []any{"example.org"}}, "https:///example.org", 403},
+		{"refuses a tab in the host", object{"domains_allowed": []any{"example.org"}}, "https://exa\tmple.org", 403},
+		{"refuses two ports", object{"domains_allowed": []any{"example.org"}}, "https://example.org:80:80/", 403},
 		{"refuses a host that only looks alike", object{"domains_allowed": []any{"example.org"}}, "https://exаmple.org/", 403},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,6 +149,35 @@ func TestConstraints(t *testing.T) {
 				return
 			}
 			w.wantRefused(t, a, tt.status, tt.code)
+		})
+	}
+}
+
+// A capability's resources are this resource's, by its own name: a client that sends
+// another Host does not make it another.
+func TestResourcesAreNotChosenByHost(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		audience, resource, host string
+		status                   int
+	}{
+		"the audience's host":              {audience, audience + "/search", "api.example.com", 200},
+		"the audience's host, unnamed":     {audience, audience + "/*", "127.0.0.1", 200},
+		"another host that is named":       {audience, "http://other.example/search", "other.example", 403},
+		"an audience that is no URL":       {"urn:example:api", "http://other.example/search", "other.example", 403},
+		"an audience that has a path, too": {audience + "/v1", audience + "/search", "other.example", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := options(t)
+			o.Audience = tt.audience
+			w := middleware(t, o)
+			token := sign(t, nil, claims().with("aud", tt.audience).with("capabilities", []any{object{"action": "search.web", "resources": []any{tt.resource}}}))
+			r := w.authorised(http.MethodGet, token)
+			r.Host = tt.host
+			if a := w.send(r); a.status != tt.status {
+				t.Errorf("answer %d %s, want %d", a.status, a.body, tt.status)
+			}
 		})
 	}
 }

@@ -60,7 +60,8 @@ type Options struct {
 	RequireProof bool
 	// PublicURL is scheme, host and, where a proxy takes one off, path prefix of
 	// this resource as its clients see it: what htu is compared with (RFC 9449
-	// section 4.3). Empty: the scheme and the Host of the request.
+	// section 4.3), and a capability's resources. Empty: the scheme and the Host of
+	// the request, and for resources, which no Host may choose, those of Audience.
 	PublicURL string
 	// TrustedProxies are whose word about the original request counts: scheme and
 	// host (X-Forwarded-Proto, X-Forwarded-Host), and the client's certificate.
