@@ -86,7 +86,8 @@ func (e Extractor) Read(in Input) (string, bool) {
 		return strings.TrimSpace(values[0]), true
 	case "query":
 		values, err := url.ParseQuery(in.RawQuery)
-		if err != nil || len(values[e.path[0]]) != 1 || alike(values, e.path[0], bare) > 1 {
+		if err != nil || strings.Contains(in.RawQuery, "#") || // where some servers end it
+			len(values[e.path[0]]) != 1 || alike(values, e.path[0], bare) > 1 {
 			return "", false
 		}
 		return values[e.path[0]][0], true

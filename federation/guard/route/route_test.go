@@ -235,6 +235,7 @@ func TestExtract(t *testing.T) {
 		{"refuses a parameter with a dot beside one with an underscore", "query:to_url", route.Input{RawQuery: "to_url=a&to.url=b"}, "", false},
 		{"reads a parameter beside one that it begins", "query:url", route.Input{RawQuery: "url=a&urls=b&x[url]=c"}, "a", true},
 		{"refuses a header with underscores beside it", "header:X-Region", route.Input{Header: http.Header{"X-Region": {"DE"}, "X_region": {"FR"}}}, "", false},
+		{"refuses a query with a number sign", "query:url", route.Input{RawQuery: "a=b#&url=c"}, "", false},
 		{"refuses a query with a semicolon", "query:url", route.Input{RawQuery: "url=a;b=c"}, "", false},
 		{"refuses a query that is badly encoded", "query:url", route.Input{RawQuery: "url=%zz"}, "", false},
 		{"reads a member", "json:url", route.Input{Header: js, Body: body(`{"url":"a"}`)}, "a", true},
