@@ -164,7 +164,7 @@ func TestUnknownKeysAndIssuersCauseNoTraffic(t *testing.T) {
 	before := b.Hits(b.KeysPath())
 	for i := range 200 {
 		n := strconv.Itoa(i)
-		kid := stranger.WithID("kid-" + n).Sign(map[string]any{"typ": "at+jwt"}, b.Claims(audience, map[string]any{"jti": n}))
+		kid := stranger.WithID("kid-"+n).Sign(map[string]any{"typ": "at+jwt"}, b.Claims(audience, map[string]any{"jti": n}))
 		w.wantRefused(t, w.get("/search", kid), 401, "invalid_token")
 		iss := stranger.Sign(map[string]any{"typ": "at+jwt"}, b.Claims(audience, map[string]any{"iss": "https://i" + n + ".example", "jti": n}))
 		w.wantRefused(t, w.get("/search", iss), 401, "invalid_token")

@@ -18,7 +18,7 @@ var ErrResponseSize = errors.New("guard: the response is larger than the token a
 type limitedWriter struct {
 	inner    http.ResponseWriter
 	left     int64
-	head     bool // of a HEAD request: nothing that is written is sent
+	head     bool // nothing that is written is sent, as of a HEAD request
 	status   int  // what the handler said, held back until something is sent
 	begun    bool // the header is on its way
 	over     bool
@@ -36,6 +36,9 @@ func (l *limitedWriter) WriteHeader(status int) {
 		return
 	}
 	l.status = status
+	if status == http.StatusNoContent || status == http.StatusNotModified {
+		l.head = true // what is written is not sent either (RFC 9110 section 6.4.1)
+	}
 	if n, err := strconv.ParseInt(l.Header().Get("Content-Length"), 10, 64); err == nil && n > l.left && !l.head {
 		l.refuse()
 	}
