@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -117,6 +118,25 @@ func TestRV17RememberedTokensEndUnderLoad(t *testing.T) {
 	}
 	over.Store(true)
 	wg.Wait()
+}
+
+// RV-06: what says that it was issued later than the revocation would outlive it,
+// with nbf or without.
+func TestRV06NothingIsIssuedLater(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	w, end := live(t, b)
+	defer end()
+	c := claims()
+	later := time.Now().Add(time.Hour).Unix()
+	for name, over := range map[string]map[string]any{"with nbf": {"nbf": time.Now().Unix()}, "without": {}} {
+		maps.Copy(over, map[string]any{"agent": c["agent"], "task": c["task"], "capabilities": c["capabilities"],
+			"lineage": []any{alive}, "iat": later, "exp": later + 60})
+		w.wantRefused(t, w.get("/search", b.Token(audience, peer.Overrides{Header: map[string]any{"typ": "at+jwt"}, Claims: over})), 401, "invalid_token")
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
 }
 
 // RV-20: tokens of a key that was withdrawn end, remembered or not, and those of

@@ -99,6 +99,10 @@ func (j *judgement) revocation() *refusal {
 		return refuse("claims", "lineage", "handles to be revoked by", "none")
 	}
 	feed := j.g.feeds[from.Issuer.Issuer]
+	if ahead := j.token.issued.Sub(j.now); ahead > j.g.set.Leeway {
+		// No revocation is of what is issued later, so this one could not be revoked.
+		return refuse("not_yet_valid", "iat", "in the past", ahead.Round(time.Second).String()+" ahead")
+	}
 	if feed.Revoked(j.token.lineage, j.token.issued) {
 		return refuse("revoked", "revocations", "none of the token's handles", "one of them")
 	}
