@@ -17,7 +17,9 @@ import (
 	"github.com/comity-auth/comity/federation/fetch"
 )
 
-// ProxyOptions say where admitted requests go.
+// ProxyOptions say where admitted requests go. What never goes with them: trailers,
+// headers with an underscore in their name, and X-Forwarded-* and X-Original-* but
+// what the guard itself says of its client.
 type ProxyOptions struct {
 	// Upstream is scheme and host, and a path that goes before every request's.
 	Upstream string
