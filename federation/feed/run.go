@@ -104,11 +104,12 @@ func (f *Follower) step(ctx context.Context) (progress, error) {
 }
 
 // ask fetches, proves and reads the page after what is known. The broker waits
-// for news before it answers. No validator is sent: the answer to one would not
+// for news before it answers, but for the first answer after a failure, which is to
+// say how things stand. No validator is sent: the answer to one would not
 // be signed.
 func (f *Follower) ask(ctx context.Context) (*page, error) {
 	r := fetch.Request{URL: f.base + "?since=" + strconv.FormatUint(f.at, 10), MaxBytes: maxPage, Accept: mediaType}
-	if f.known.Load() != nil {
+	if f.known.Load() != nil && f.failures == 0 {
 		r.URL += "&wait=" + strconv.Itoa(int(f.opts.Wait/time.Second))
 	}
 	answer, err := f.opts.Fetcher.Get(ctx, r)
