@@ -20,6 +20,13 @@ const handleText = 16
 // base64url is never assigned to.
 var base64url = base64.RawURLEncoding.Strict()
 
+// IsHandle reports whether a text has the form of a handle. What has not cannot be
+// revoked.
+func IsHandle(text string) bool {
+	_, ok := parseHandle(text)
+	return ok
+}
+
 func parseHandle(text string) (h handle, ok bool) {
 	if len(text) != handleText {
 		return handle{}, false

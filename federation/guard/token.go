@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/comity-auth/comity/federation"
+	"github.com/comity-auth/comity/federation/feed"
 	"github.com/comity-auth/comity/federation/proof"
 	"github.com/comity-auth/comity/federation/quota"
 	"github.com/comity-auth/comity/federation/traceid"
@@ -97,6 +99,9 @@ func read(token *federation.Token, from *issuer) *verified {
 	keep(err, "client_id")
 	v.lineage, _, err = wire.Strings(claims, "lineage")
 	keep(err, "lineage")
+	if !from.InsecureNoRevocations && slices.ContainsFunc(v.lineage, func(h string) bool { return !feed.IsHandle(h) }) {
+		keep(errors.New("what it holds cannot be revoked"), "lineage")
+	}
 	scope, _, err := wire.String(claims, "scope")
 	keep(err, "scope")
 	v.scopes, err = ident.ParseScopes(strings.Join(strings.Fields(scope), " "))
