@@ -39,15 +39,20 @@ func withGrant(ctx context.Context, g *Grant) context.Context {
 }
 
 // cleanse removes from a request's headers every name that an upstream could
-// take for one of ours (some servers read underscores as dashes), and whatever
-// carries a trace.
+// take for one of ours, and whatever carries a trace.
 func cleanse(h http.Header) {
+	disown(h)
+	traceid.Strip(h)
+}
+
+// disown removes every name that could be taken for one of ours: some servers read
+// underscores as dashes.
+func disown(h http.Header) {
 	for name := range h {
 		if strings.HasPrefix(strings.ToLower(strings.ReplaceAll(name, "_", "-")), "comity-") {
 			delete(h, name)
 		}
 	}
-	traceid.Strip(h)
 }
 
 // Identify sets the headers that tell an upstream who is asking, and continues

@@ -54,8 +54,12 @@ func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 		return nil, fmt.Errorf("guard: %w", err)
 	}
 	p := &httputil.ReverseProxy{
-		Rewrite:       func(pr *httputil.ProxyRequest) { g.rewrite(pr, upstream, o) },
-		Transport:     transport,
+		Rewrite:   func(pr *httputil.ProxyRequest) { g.rewrite(pr, upstream, o) },
+		Transport: transport,
+		ModifyResponse: func(res *http.Response) error {
+			disown(res.Header)
+			return nil
+		},
 		FlushInterval: -1, // an upstream that streams is streamed on
 		ErrorHandler:  g.badGateway,
 	}

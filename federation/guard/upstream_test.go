@@ -89,6 +89,8 @@ func TestProxyPassesOn(t *testing.T) {
 	w := proxied(t, o)
 	w.resource.answer = func(out http.ResponseWriter, _ *http.Request) {
 		out.Header().Set("X-Answer", "yes")
+		out.Header().Set(guard.HeaderDecision, "forged")
+		out.Header().Set("comity_stale", "true")
 		_, _ = io.WriteString(out, "body")
 	}
 	r := w.request(http.MethodPut, "/files/%61%20b/%C3%A9?x=1&y=%2F", strings.NewReader("hello"))
@@ -112,7 +114,10 @@ func TestProxyPassesOn(t *testing.T) {
 	if got := seen.Header.Get("X-Forwarded-Host"); got == "evil.example" || got == "" {
 		t.Errorf("X-Forwarded-Host %q, want the request's", got)
 	}
-	if a.body != "body" || a.header.Get("X-Answer") != "yes" || a.header.Get(guard.HeaderDecision) == "" {
+	if ids := a.header.Values(guard.HeaderDecision); len(ids) != 1 || ids[0] == "forged" || a.header.Get("comity_stale") != "" {
+		t.Errorf("answer %v, want nothing of ours by the upstream", a.header)
+	}
+	if a.body != "body" || a.header.Get("X-Answer") != "yes" {
 		t.Errorf("answer %v %q", a.header, a.body)
 	}
 }
