@@ -86,7 +86,7 @@ func weak(t testing.TB) []byte {
 // one header it is known to set, and only within the limits.
 func TestMT06CertificateHeaders(t *testing.T) {
 	t.Parallel()
-	const proxy, stranger = "192.0.2.7:1", "198.51.100.7:1"
+	const proxy, stranger, rfc9440 = "192.0.2.7:1", "198.51.100.7:1", clientcert.HeaderRFC9440
 	ca := pki.Start(t, "broker test")
 	der := ca.Client(t, "agent").Leaf.Raw
 	spaced := strings.ReplaceAll(escaped(der), "+", "%20") // nginx writes a blank so
@@ -96,31 +96,33 @@ func TestMT06CertificateHeaders(t *testing.T) {
 		headers            []string
 		want               int // certificates; -1 for a defect
 	}{
-		{"takes the header of a proxy", "", proxy, []string{"Client-Cert", sequence(der)}, 1},
-		{"takes the chain besides", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(der) + " ,\t" + sequence(der)}, 3},
-		{"takes a chain in two headers", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(der), "Client-Cert-Chain", sequence(der)}, 3},
-		{"takes nothing from a stranger", "", stranger, []string{"Client-Cert", sequence(der)}, 0},
-		{"takes nothing of a chain alone", "", proxy, []string{"Client-Cert-Chain", sequence(der)}, 0},
-		{"takes no other header", "", proxy, []string{"X-SSL-Client-Cert", spaced, "X-Client-Cert", spaced, "X-Forwarded-Client-Cert", spaced}, 0},
+		{"takes the header of a proxy", rfc9440, proxy, []string{"Client-Cert", sequence(der)}, 1},
+		{"takes the chain besides", rfc9440, proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(der) + " ,\t" + sequence(der)}, 3},
+		{"takes a chain in two headers", rfc9440, proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(der), "Client-Cert-Chain", sequence(der)}, 3},
+		{"takes nothing from a stranger", rfc9440, stranger, []string{"Client-Cert", sequence(der)}, 0},
+		{"takes nothing of a chain alone", rfc9440, proxy, []string{"Client-Cert-Chain", sequence(der)}, 0},
+		{"takes no other header", rfc9440, proxy, []string{"X-SSL-Client-Cert", spaced, "X-Client-Cert", spaced, "X-Forwarded-Client-Cert", spaced}, 0},
 		{"takes PEM where that is configured", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", spaced}, 1},
 		{"takes no RFC 9440 where PEM is configured", clientcert.HeaderNginx, proxy, []string{"Client-Cert", sequence(der)}, 0},
 		{"takes no PEM from a stranger", clientcert.HeaderNginx, stranger, []string{"X-SSL-Client-Cert", spaced}, 0},
-		{"refuses two headers", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert", sequence(der)}, -1},
-		{"refuses a list", "", proxy, []string{"Client-Cert", sequence(der) + "," + sequence(der)}, -1},
-		{"refuses a comma at the end", "", proxy, []string{"Client-Cert", sequence(der) + ","}, -1},
-		{"refuses a text", "", proxy, []string{"Client-Cert", `"` + base64.StdEncoding.EncodeToString(der) + `"`}, -1},
-		{"refuses an empty sequence", "", proxy, []string{"Client-Cert", "::"}, -1},
-		{"refuses trailing bits", "", proxy, []string{"Client-Cert", ":AB==:"}, -1},
-		{"refuses DER with more behind it", "", proxy, []string{"Client-Cert", sequence(append(slices.Clone(der), 1))}, -1},
-		{"refuses a chain of 11", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", strings.Repeat(sequence(der)+",", 9) + sequence(der)}, -1},
-		{"refuses a header beyond the limits", "", proxy, []string{"Client-Cert", sequence(make([]byte, 100<<10))}, -1},
-		{"refuses an RSA key of 1024 bits", "", proxy, []string{"Client-Cert", sequence(rsa1024)}, -1},
-		{"refuses a weak key up the chain", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(rsa1024)}, -1},
-		{"refuses a DSA key", "", proxy, []string{"Client-Cert", ":" + dsa + ":"}, -1},
-		{"refuses a DSA key up the chain", "", proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", ":" + dsa + ":"}, -1},
+		{"refuses two headers", rfc9440, proxy, []string{"Client-Cert", sequence(der), "Client-Cert", sequence(der)}, -1},
+		{"refuses a list", rfc9440, proxy, []string{"Client-Cert", sequence(der) + "," + sequence(der)}, -1},
+		{"refuses a comma at the end", rfc9440, proxy, []string{"Client-Cert", sequence(der) + ","}, -1},
+		{"refuses a text", rfc9440, proxy, []string{"Client-Cert", `"` + base64.StdEncoding.EncodeToString(der) + `"`}, -1},
+		{"refuses an empty sequence", rfc9440, proxy, []string{"Client-Cert", "::"}, -1},
+		{"refuses trailing bits", rfc9440, proxy, []string{"Client-Cert", ":AB==:"}, -1},
+		{"refuses DER with more behind it", rfc9440, proxy, []string{"Client-Cert", sequence(append(slices.Clone(der), 1))}, -1},
+		{"refuses a chain of 11", rfc9440, proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", strings.Repeat(sequence(der)+",", 9) + sequence(der)}, -1},
+		{"refuses a header beyond the limits", rfc9440, proxy, []string{"Client-Cert", sequence(make([]byte, 100<<10))}, -1},
+		{"refuses an RSA key of 1024 bits", rfc9440, proxy, []string{"Client-Cert", sequence(rsa1024)}, -1},
+		{"refuses a weak key up the chain", rfc9440, proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", sequence(rsa1024)}, -1},
+		{"refuses a DSA key", rfc9440, proxy, []string{"Client-Cert", ":" + dsa + ":"}, -1},
+		{"refuses a DSA key up the chain", rfc9440, proxy, []string{"Client-Cert", sequence(der), "Client-Cert-Chain", ":" + dsa + ":"}, -1},
 		{"refuses PEM with text before it", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", "x%0A" + spaced}, -1},
 		{"refuses PEM with text behind it", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", spaced + "x"}, -1},
 		{"refuses PEM of something else", clientcert.HeaderNginx, proxy, []string{"X-SSL-Client-Cert", strings.ReplaceAll(spaced, "CERTIFICATE", "PUBLIC%20KEY")}, -1},
+		{"takes none unless told to", "", proxy, []string{"Client-Cert", sequence(der), "X-SSL-Client-Cert", spaced}, 0},
+		{"takes none when told not to", clientcert.NoHeader, proxy, []string{"Client-Cert", sequence(der), "None", sequence(der)}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

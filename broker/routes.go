@@ -35,7 +35,8 @@ type Options struct {
 	Ready func() error
 	// TrustedProxies are whose X-Forwarded-For and certificate header count.
 	TrustedProxies []netip.Prefix
-	// CertificateHeader is clientcert.HeaderRFC9440 (default) or clientcert.HeaderNginx.
+	// CertificateHeader is where trusted proxies tell of the client's certificate:
+	// clientcert.HeaderRFC9440 or clientcert.HeaderNginx. Empty: nowhere.
 	CertificateHeader string
 	// MutualTLS says that the listener asks clients for certificates itself.
 	MutualTLS bool
@@ -86,9 +87,7 @@ func New(o Options) (http.Handler, error) {
 		o.Timeout = 10 * time.Second
 	}
 	switch o.CertificateHeader {
-	case "":
-		o.CertificateHeader = clientcert.HeaderRFC9440
-	case clientcert.HeaderRFC9440, clientcert.HeaderNginx:
+	case "", clientcert.NoHeader, clientcert.HeaderRFC9440, clientcert.HeaderNginx:
 	default:
 		return nil, errors.New("broker: the certificate header is not one that can be read")
 	}

@@ -13,12 +13,16 @@ import (
 )
 
 // Headers that a trusted proxy tells of the client's certificate in. One of them
-// is in use; the other counts for nothing, whoever sends it.
+// is in use; the other counts for nothing, whoever sends it. Proxies that do not set the
+// one in use on every request must remove it: what they let pass a client made up.
 const (
 	// HeaderRFC9440 is RFC 9440's; the chain comes in Client-Cert-Chain.
 	HeaderRFC9440 = "Client-Cert"
 	// HeaderNginx holds PEM, URL-encoded, as nginx writes it.
 	HeaderNginx = "X-SSL-Client-Cert"
+
+	// NoHeader says that proxies tell of no certificate.
+	NoHeader = "none"
 
 	// HeaderChain is what goes with HeaderRFC9440.
 	HeaderChain = "Client-Cert-Chain"
@@ -30,12 +34,16 @@ const maxHeader = 2 * MaxBytes
 
 // FromRequest gives the certificates that the client showed, its own first, or why
 // there are none although it showed some: the error wraps [ErrForm]. header is
-// the one that trusted proxies tell of them in; empty when they do not. Of a connection by a trusted proxy they are what
+// the one that trusted proxies tell of them in: a name that is none of those above
+// stands for none. Of a connection by a trusted proxy they are what
 // the proxy's header says, for the connection's own are the proxy's; of any other
 // they are the connection's, and the headers mean nothing.
 func FromRequest(r *http.Request, trusted []netip.Prefix, header string) ([]*x509.Certificate, error) {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err == nil && slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(at.Addr().Unmap()) }) {
+		if header != HeaderRFC9440 && header != HeaderNginx {
+			return nil, nil
+		}
 		return forwarded(r.Header, header)
 	}
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {

@@ -183,7 +183,7 @@ func check(o Options) (*settings, error) {
 	if o.PublicURL != "" && (s.public == nil || s.public.RawQuery != "") {
 		note("public_url", errors.New("want an absolute http or https URL without query and fragment"))
 	}
-	if !slices.Contains([]string{"", clientcert.HeaderRFC9440, clientcert.HeaderNginx}, o.CertificateHeader) {
+	if !slices.Contains([]string{"", clientcert.NoHeader, clientcert.HeaderRFC9440, clientcert.HeaderNginx}, o.CertificateHeader) {
 		note("client_cert_header", fmt.Errorf("want %s or %s", clientcert.HeaderRFC9440, clientcert.HeaderNginx))
 	}
 	if o.Leeway < 0 || o.Leeway > MaxLeeway {

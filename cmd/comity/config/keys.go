@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/comity-auth/comity/cmd/comity/settings"
+	"github.com/comity-auth/comity/federation/clientcert"
 )
 
 // sections lists the groups, in the order of the file.
@@ -79,10 +80,11 @@ func networkKeys(c *Config) []settings.Key {
 			Doc: "Private key, PEM. Refused when everybody may read it."},
 		{Path: "tls.client_ca_file", Field: &c.TLS.ClientCAFile, Form: settings.FormPath, IsPath: true,
 			Doc: "Authorities, PEM: a client certificate of any other ends the connection, self-signed ones included. Empty: who vouches for which client is in the trust file. Needs cert_file."},
-		{Path: "tls.client_cert_header", Field: &c.TLS.ClientCertHeader, Default: "Client-Cert", Enum: []string{"Client-Cert", "X-SSL-Client-Cert"},
-			Doc: "Where trusted_proxies put the client's certificate: Client-Cert as RFC 9440 says, or X-SSL-Client-Cert in URL-encoded PEM as nginx writes it. They must remove it from what they receive."},
+		{Path: "tls.client_cert_header", Field: &c.TLS.ClientCertHeader, Default: clientcert.NoHeader,
+			Enum: []string{clientcert.NoHeader, clientcert.HeaderRFC9440, clientcert.HeaderNginx},
+			Doc:  "Where trusted_proxies put the client's certificate: Client-Cert as RFC 9440 says, X-SSL-Client-Cert in URL-encoded PEM as nginx writes it, or nowhere. They must set it on every request or remove it: what they let pass a client made up."},
 		{Path: "trusted_proxies", Field: &c.TrustedProxies,
-			Doc: "Networks whose X-Forwarded-* and client-certificate headers count."},
+			Doc: "Networks whose X-Forwarded-* headers count, and the header that tls.client_cert_header names."},
 		{Path: "valkey", Field: &c.Valkey, Form: settings.FormURL, Secret: true, Unbuilt: true,
 			Doc: "A redis:// URL for rate-limit counters that replicas share."},
 		{Path: "egress.allow", Field: &c.Egress.Allow,

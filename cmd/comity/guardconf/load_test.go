@@ -85,7 +85,7 @@ func TestLC07Refuses(t *testing.T) {
 		{"rejects a public URL with a query", "public_url: https://api.example/?a\n", `guard.yaml:6: public_url: must be an http or https URL without user, query and fragment`},
 		{"rejects a store of counts it does not know", "valkey: https://u:hunter2@h\n", `guard.yaml:6: valkey: must be a redis:// or rediss:// URL`},
 		{"rejects authorities that are missing", "egress: {ca_file: none.pem}\n", `guard.yaml:6: egress.ca_file: none.pem: no such file or directory`},
-		{"rejects a certificate header it does not know", "client_cert_header: X-Cert\n", `guard.yaml:6: client_cert_header: "X-Cert" must be one of Client-Cert, X-SSL-Client-Cert`},
+		{"rejects a certificate header it does not know", "client_cert_header: X-Cert\n", `guard.yaml:6: client_cert_header: "X-Cert" must be one of none, Client-Cert, X-SSL-Client-Cert`},
 		{"rejects a key file of no issuer's", "public_key_file: guard.yaml\nissuers2: []\n", `guard.yaml:7: issuers2: unknown key; did you mean "issuers"?`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestDefaults(t *testing.T) {
 		"proxy.preserve_host": false, "proxy.header_timeout": "1m",
 		"routes": []map[string]any{{"match": "GET /search", "action": "archive.search"}},
 		"agents": none, "denied_models": none, "require_attested": false, "network_zone": "", "max_depth": -1,
-		"listen": "127.0.0.1:8081", "public_url": "", "trusted_proxies": none, "client_cert_header": "Client-Cert", "valkey": "",
+		"listen": "127.0.0.1:8081", "public_url": "", "trusted_proxies": none, "client_cert_header": "none", "valkey": "",
 		"tls.cert_file": "", "tls.key_file": "", "tls.client_ca_file": "", "ops.listen": "127.0.0.1:9091", "ops.pprof": false,
 		"leeway": "30s", "max_token_age": "1h", "proof": "as_token", "revocations.max_age": "30s", "revocations.stale": "refuse",
 		"counters.unavailable": "deny", "egress.allow": none, "egress.ca_file": "", "log.level": "info", "log.format": "json",

@@ -139,11 +139,12 @@ func TestCertificateFromTrustedProxies(t *testing.T) {
 		name, line, header, value string
 		want                      int
 	}{
-		{"reads Client-Cert", "trusted_proxies: [127.0.0.0/8]", "Client-Cert", rfc9440, http.StatusOK},
+		{"reads Client-Cert", "trusted_proxies: [127.0.0.0/8]\nclient_cert_header: Client-Cert", "Client-Cert", rfc9440, http.StatusOK},
+		{"reads no header unless told", "trusted_proxies: [127.0.0.0/8]", "Client-Cert", rfc9440, http.StatusUnauthorized},
 		{"reads the header that it is told", "trusted_proxies: [127.0.0.0/8]\nclient_cert_header: X-SSL-Client-Cert", "X-SSL-Client-Cert", nginx, http.StatusOK},
-		{"reads no other header", "trusted_proxies: [127.0.0.0/8]", "X-SSL-Client-Cert", nginx, http.StatusUnauthorized},
+		{"reads no other header", "trusted_proxies: [127.0.0.0/8]\nclient_cert_header: Client-Cert", "X-SSL-Client-Cert", nginx, http.StatusUnauthorized},
 		{"believes nobody by itself", "", "Client-Cert", rfc9440, http.StatusUnauthorized},
-		{"believes those that are trusted alone", "trusted_proxies: [10.0.0.0/8]", "Client-Cert", rfc9440, http.StatusUnauthorized},
+		{"believes those that are trusted alone", "trusted_proxies: [10.0.0.0/8]\nclient_cert_header: Client-Cert", "Client-Cert", rfc9440, http.StatusUnauthorized},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
