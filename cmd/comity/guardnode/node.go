@@ -125,8 +125,8 @@ func certificateFiles(cfg guardconf.Config) reload.CertificateFiles {
 func (n *Node) open(ctx context.Context, failed <-chan error) error {
 	opening, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make(chan error, 1)
-	go func() { done <- n.openShared(opening) }()
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() { defer close(ended); done <- n.openShared(opening) }()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -134,7 +134,7 @@ func (n *Node) open(ctx context.Context, failed <-chan error) error {
 		}
 	case err := <-failed:
 		cancel(err)
-		<-done
+		<-ended
 		return err
 	}
 	first, err := begin(n.cfg, n.shared)
