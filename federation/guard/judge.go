@@ -35,6 +35,8 @@ type Grant struct {
 	// Trace is a span of this resource's own in the token's trace, for what it
 	// calls in turn.
 	Trace traceid.Context
+
+	token *verified // nil for a public route
 }
 
 // judgement is one request under judgement.
@@ -301,7 +303,7 @@ func (j *judgement) byCapability() bool {
 func (j *judgement) grant(capability int) *Grant {
 	v := j.token
 	out := &Grant{Route: j.route.Match, Issuer: v.token.Issuer(), Subject: v.token.Subject(), ClientID: v.client, TokenID: v.token.ID(),
-		Expires: v.token.Expires(), Scopes: v.scopes, Actor: v.actor, Agent: v.agent, Trace: traceid.Within(v.trace)}
+		Expires: v.token.Expires(), Scopes: v.scopes, Actor: v.actor, Agent: v.agent, Trace: traceid.Within(v.trace), token: v}
 	if v.trace.IsZero() {
 		out.Trace = traceid.Start()
 	}

@@ -43,7 +43,7 @@ var ErrUpstream = errors.New("guard: the upstream is not an http or https URL wi
 // admitted go upstream with the path in normal form, without the credential, and
 // with the headers of Grant.Identify, which no client can forge or have removed.
 // Bodies are streamed in both directions, at the same time if need be, and WebSocket
-// connections pass.
+// connections pass, for as long as their token has not expired and was not revoked.
 func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 	upstream := webURL(o.Upstream)
 	if upstream == nil || upstream.RawQuery != "" {
@@ -70,6 +70,11 @@ func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 		// Otherwise HTTP/1 would have the upstream's answer wait for the end of the
 		// request. A writer that cannot is none of net/http's.
 		_ = http.NewResponseController(w).EnableFullDuplex()
+		if grant, ok := FromContext(r.Context()); ok && upgrades(r) {
+			ctx, end := g.whileAlive(r.Context(), grant)
+			defer end()
+			r = r.WithContext(ctx)
+		}
 		p.ServeHTTP(w, r)
 	})), nil
 }
@@ -132,7 +137,7 @@ func (g *Guard) rewrite(pr *httputil.ProxyRequest, upstream *url.URL, o ProxyOpt
 		h.Del("Authorization")
 	}
 	h.Del("Dpop")
-	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
+	if !upgrades(pr.Out) {
 		// What else a connection can be upgraded to may carry further requests (h2c),
 		// which nobody would judge.
 		h.Del("Upgrade")

@@ -13,8 +13,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/comity-auth/comity/federation/clientcert"
 	"github.com/comity-auth/comity/federation/guard"
@@ -205,6 +208,52 @@ func TestWebSocketsPassAndNothingElse(t *testing.T) {
 	// What nobody counts is not held to a size, so it does not pass.
 	if got := talk("websocket", sign(t, nil, limited(object{"max_response_size": 100}))); got == "hello\n" {
 		t.Error("a connection was taken over although the response is limited")
+	}
+}
+
+// What goes over a WebSocket is judged no more, so it ends with its token.
+func TestWebSocketsEndWithTheirToken(t *testing.T) {
+	t.Parallel()
+	o := options(t)
+	var late atomic.Bool
+	o.Now = func() time.Time {
+		if late.Load() {
+			return now.Add(time.Hour)
+		}
+		return now
+	}
+	w := proxied(t, o)
+	w.resource.answer = func(out http.ResponseWriter, r *http.Request) {
+		out.Header().Set("Connection", "Upgrade")
+		out.Header().Set("Upgrade", r.Header.Get("Upgrade"))
+		out.WriteHeader(http.StatusSwitchingProtocols)
+		c, buf, err := http.NewResponseController(out).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.Copy(c, buf) // until the other side is gone
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = fmt.Fprintf(c, "GET /search HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", sign(t, nil, claims()))
+	r := bufio.NewReader(c)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("answer %v, %v; want 101", res, err)
+	}
+	_, _ = io.WriteString(c, "hello\n")
+	if line, err := r.ReadString('\n'); err != nil || line != "hello\n" {
+		t.Fatalf("heard %q, %v", line, err)
+	}
+	late.Store(true)
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if rest, err := io.ReadAll(r); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("heard %q, %v; want the connection to end", rest, err)
 	}
 }
 
