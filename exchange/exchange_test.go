@@ -22,6 +22,22 @@ func TestExchangeGrantsAndRecords(t *testing.T) {
 	}
 }
 
+// A token that is refused after its signature held can be told by its digests.
+func TestRefusedTokenKeepsItsDigests(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for reason, claims := range map[string]map[string]any{
+		"binding":    {"cnf": map[string]any{"jkt": "u7C42uzHhFVP6JGiAIPZYXxN5XJjX3XNl_5S1kB5lHA"}},
+		"token_kind": {"at_hash": "x"},
+		"claim_form": {"act": "boss"},
+	} {
+		_, fault := b.ask(t, b.request(b.form(b.token(claims)), basic))
+		if r := b.ledger.last; fault == nil || fault.Reason() != reason || r.Foreign["jti"] == "" || r.Foreign["jti"] == "j1" || r.Foreign["sub"] == "" {
+			t.Errorf("%s: got %v and digests %v", reason, fault, r.Foreign)
+		}
+	}
+}
+
 // What a replay's record says is what the client is told.
 func TestReplays(t *testing.T) {
 	t.Parallel()

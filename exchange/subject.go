@@ -110,6 +110,9 @@ func (s *Service) verify(ctx context.Context, t *trail, b bound, p presented, ra
 		return nil, t.refused(p.role, err)
 	}
 	t.pass(p.role, "signature", "a key of "+from.Name, p.token.KeyThumbprint())
+	if p.role == "subject" {
+		t.foreign(s.digests, p.token) // before anything can refuse it
+	}
 	if p.id = p.token.ID(); p.id == "" {
 		p.id = digestOf(raw)
 	}
@@ -233,7 +236,6 @@ func Fingerprints(s *trust.Snapshot) iter.Seq[string] {
 
 // readSubject reads what only the subject is asked for.
 func (s *Service) readSubject(t *trail, p *proven) error {
-	t.foreign(s.digests, p.token)
 	p.parentID = p.tokenID
 	if p.peer != nil && p.peer.Foreign {
 		p.parentID = s.digests.Digest("jti", p.token.Issuer()+" "+p.tokenID)
