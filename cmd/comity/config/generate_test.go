@@ -38,6 +38,9 @@ func TestInitParsesBackToTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(fromFile.Warnings) > 0 {
+		t.Errorf("the printed file warns: %q", fromFile.Warnings)
+	}
 	fromDefaults, err := config.Load(write(t, "comity.yaml", ""), nil, identity)
 	if err != nil {
 		t.Fatal(err)

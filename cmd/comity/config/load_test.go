@@ -344,13 +344,18 @@ func TestFlagProblems(t *testing.T) {
 	}
 }
 
-// A setting from which nothing comes yet is accepted with a word about it.
+// A setting from which nothing comes yet is accepted with a word about it, but
+// for its default: a file of "config init" warns of nothing.
 func TestIdleSettingsWarn(t *testing.T) {
 	t.Parallel()
 	base := map[string]string{"domain": "globex.example", "issuer": "http://127.0.0.1:8080"}
 	l, err := config.Load("", nil, base)
 	if err != nil || len(l.Warnings) != 0 {
 		t.Fatalf("defaults: %v, warnings %q, want none", err, l.Warnings)
+	}
+	l, err = config.Load("", []string{"COMITY_KEYS__ROTATE_EVERY=2160h", "COMITY_KEYS__OVERLAP=86400"}, base)
+	if err != nil || len(l.Warnings) != 0 {
+		t.Errorf("set to the defaults: %v, warnings %q, want none", err, l.Warnings)
 	}
 	l, err = config.Load("", []string{"COMITY_KEYS__ROTATE_EVERY=720h"}, base)
 	if err != nil || len(l.Warnings) != 1 || !strings.HasPrefix(l.Warnings[0], "keys.rotate_every: ") {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -70,10 +71,11 @@ func (l *loader) refuseUnbuilt() {
 	}
 }
 
-// warnIdle says of which settings nothing comes yet.
+// warnIdle says of which settings nothing comes yet. Those that say the default,
+// as a file of "config init" does, promise no more than leaving them out.
 func (l *loader) warnIdle() {
 	for _, k := range l.doc.Keys {
-		if o, set := l.origins[k.Path]; k.Idle && set && o.Kind != FromDefault {
+		if k.Idle && !reflect.DeepEqual(k.plain(), l.idle[k.Path]) {
 			l.warnings = append(l.warnings, k.Path+": this build does not act on it yet")
 		}
 	}
@@ -84,15 +86,19 @@ type loader struct {
 	doc      Document
 	file     string
 	origins  map[string]Origin
+	idle     map[string]any  // the defaults of settings that nothing comes of
 	broken   map[string]bool // keys whose last value could not be understood
 	problems Problems
 	warnings []string
 }
 
 func newLoader(d Document, file string) *loader {
-	l := &loader{doc: d, file: file, origins: map[string]Origin{}, broken: map[string]bool{}}
+	l := &loader{doc: d, file: file, origins: map[string]Origin{}, idle: map[string]any{}, broken: map[string]bool{}}
 	for _, k := range d.Keys {
 		l.set(k, input{text: k.Default}, Origin{Kind: FromDefault})
+		if k.Idle {
+			l.idle[k.Path] = k.plain()
+		}
 	}
 	return l
 }
