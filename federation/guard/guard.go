@@ -71,8 +71,11 @@ func (g *Guard) follow() error {
 		}
 		f, err := feed.New(feed.Options{Issuer: one.peer, URL: one.Feed, Fetcher: g.fetcher, Verifier: g.verifier,
 			Keep: g.set.MaxTokenAge + g.set.Leeway + time.Minute, Now: g.set.Now, Logger: g.set.Logger})
+		if errors.Is(err, fetch.ErrAddress) {
+			return fmt.Errorf("guard: issuer %s: %w; to allow it, name its network in egress", id, err)
+		}
 		if err != nil {
-			return fmt.Errorf("guard: %w", err)
+			return fmt.Errorf("guard: issuer %s: %w", id, err)
 		}
 		g.feeds[id] = f
 	}

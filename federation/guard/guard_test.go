@@ -27,6 +27,9 @@ func TestNewRefuses(t *testing.T) {
 		{"no issuers", func(o *guard.Options) { o.Issuers = nil }, "issuers"},
 		{"an issuer twice", func(o *guard.Options) { o.Issuers = append(o.Issuers, o.Issuers[0]) }, "issuers[1]: is there twice"},
 		{"an issuer that is none", func(o *guard.Options) { o.Issuers[0].Issuer = "as" }, "issuers[0]"},
+		{"an issuer on loopback that egress does not name", func(o *guard.Options) {
+			o.Issuers[0], o.Egress = guard.Issuer{Issuer: "http://127.0.0.1:8180"}, nil
+		}, "issuer http://127.0.0.1:8180: feed: address not allowed; to allow it, name its network in egress"},
 		{"an issuer by http", func(o *guard.Options) { o.Issuers[0].Issuer = "http://as.example.com" }, "issuers[0]"},
 		{"a symmetric algorithm", func(o *guard.Options) { o.Issuers[0].Algorithms = []string{"HS256"} }, "HS256"},
 		{"no algorithm at all", func(o *guard.Options) { o.Issuers[0].Algorithms = []string{"none"} }, "none"},
