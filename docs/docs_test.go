@@ -264,7 +264,7 @@ func TestTrustFileListsEveryField(t *testing.T) {
 	t.Parallel()
 	const page = "reference/trust-file.md"
 	have := map[string][]string{}
-	for _, file := range source(t, "../trust/spec.go") {
+	for _, file := range append(source(t, "../trust/spec.go"), source(t, "../trust/aap/constraints.go")...) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			spec, ok := n.(*ast.TypeSpec)
 			if !ok {
@@ -290,7 +290,7 @@ func TestTrustFileListsEveryField(t *testing.T) {
 	}
 	titles := map[string]string{"File": "The document", "PeerSpec": "peers", "JWKSSpec": "jwks", "BundleSpec": "bundle", "PinSpec": "pins",
 		"ResourceSpec": "resources", "ClientSpec": "clients", "TLSSpec": "tls", "FederatedSpec": "federated", "AgentSpec": "agent", "MappingSpec": "mappings",
-		"ScopeRule": "scopes", "CapabilityRule": "capabilities", "ActorRule": "actors", "BoundarySpec": "boundary", "PolicySpec": "policies"}
+		"ScopeRule": "scopes", "CapabilityRule": "capabilities", "Constraints": "constraints", "ActorRule": "actors", "BoundarySpec": "boundary", "PolicySpec": "policies"}
 	row := regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\|")
 	listed := map[string][]string{}
 	for _, level := range []int{2, 3} {
