@@ -22,8 +22,9 @@ there (RFC 7523), as the client that the flags beginning with --to name. The
 proof key is the same on both legs, and so is the certificate unless
 --to-client-cert names another: a grant that is bound to one is redeemed with it.
 
-Exit code 3 says that the broker refused; its decision ID is what the domain's
-administrators explain the refusal by.`,
+Exit code 3 says that a rule refused, and 1 that the client did not authenticate or
+that something failed. The decision ID is what the domain's administrators explain
+a refusal by.`,
 		Example: `  comity token exchange --issuer https://broker.globex.example --client-id acme-agent \
       --client-key agent.pem --dpop-key dpop.pem --subject-token token.txt \
       --audience https://archive.globex.example

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -119,7 +120,12 @@ func (g *Guard) Close() {
 func (g *Guard) Ready() error {
 	var errs []error
 	for name, f := range g.feeds {
-		if age := f.Age(); age > g.set.FeedMaxAge && !g.set.InsecureAdmitStale {
+		age := f.Age()
+		switch {
+		case age <= g.set.FeedMaxAge || g.set.InsecureAdmitStale:
+		case age == math.MaxInt64:
+			errs = append(errs, fmt.Errorf("revocations of %s: not read yet", name))
+		default:
 			errs = append(errs, fmt.Errorf("revocations of %s: more than %s old", name, g.set.FeedMaxAge))
 		}
 	}

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/comity-auth/comity/federation/guard"
+	"github.com/comity-auth/comity/federation/guard/route"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -148,5 +150,22 @@ func TestKeysAway(t *testing.T) {
 	w.wantRefused(t, a, 503, "temporarily_unavailable")
 	if a.header.Get("Retry-After") == "" {
 		t.Error("there is no Retry-After")
+	}
+}
+
+// Before an issuer's revocations were read, a guard says so, and of no age.
+func TestNotReadyBeforeRevocationsAreRead(t *testing.T) {
+	t.Parallel()
+	g, err := guard.New(guard.Options{
+		Audience: "https://archive.globex.example", Issuers: []guard.Issuer{{Issuer: "http://127.0.0.1:8180"}},
+		Routes: []route.Spec{{Match: "GET /search", Action: "archive.search"}},
+		Egress: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := g.Ready(); err == nil || err.Error() != "revocations of http://127.0.0.1:8180: not read yet" {
+		t.Errorf("Ready = %v, want that they were not read", err)
 	}
 }
