@@ -245,7 +245,11 @@ func (n *notes) capability(path string, r CapabilityRule) capabilityRule {
 	numbers, err := jsonNumbers(r.Constraints)
 	if n.check(path+".constraints", err) {
 		c.ceiling, err = aap.ParseConstraints(numbers)
-		if n.check(path+".constraints", err) {
+		unknown := c.ceiling.Unknown()
+		for _, name := range unknown {
+			n.add(path+".constraints."+name, "no constraint of that name is known")
+		}
+		if n.check(path+".constraints", err) && len(unknown) == 0 {
 			n.check(path+".constraints", c.ceiling.CheckIssuable())
 		}
 	}

@@ -268,7 +268,7 @@ func TestMappingRules(t *testing.T) {
 		{"refuses an empty from", "scopes: [archive.read]", "scopes: [{scope: archive.read, from: []}]", "mappings[0].scopes[0].from", "empty"},
 		{"refuses an empty from of a capability", "scopes: [archive.read]", "capabilities: [{action: archive.search, from: []}]", "mappings[0].capabilities[0].from", "empty"},
 		{"refuses a foreign action with a wildcard", "scopes: [archive.read]", "capabilities: [{action: archive.search, from: ['search.*']}]", "mappings[0].capabilities[0].from[0]", ""},
-		{"refuses an unknown constraint", "scopes: [archive.read]", "capabilities: [{action: archive.search, constraints: {max_fun: 1}}]", "mappings[0].capabilities[0].constraints", ""},
+		{"refuses an unknown constraint", "scopes: [archive.read]", "capabilities: [{action: archive.search, constraints: {max_fun: 1}}]", "mappings[0].capabilities[0].constraints.max_fun", "no constraint of that name"},
 		{"refuses a constraint out of range", "scopes: [archive.read]", "capabilities: [{action: archive.search, constraints: {max_requests_per_hour: 0}}]", "mappings[0].capabilities[0].constraints", ""},
 		{"refuses an octal-looking constraint", "scopes: [archive.read]", "capabilities: [{action: archive.search, constraints: {max_requests_per_hour: 010}}]", "mappings[0].capabilities[0].constraints.max_requests_per_hour", "decimal"},
 		{"refuses a number as scope", "scopes: [archive.read]", "scopes: [12]", "mappings[0].scopes[0]", "quotes"},
