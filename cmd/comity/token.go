@@ -17,7 +17,7 @@ func newTokenCommand(a *app) *cobra.Command {
 		"  comity token issue --issuer https://broker.globex.example --client-id agent --client-secret-file secret.txt --audience https://archive.globex.example\n"+
 			"  comity token inspect token.txt",
 		newTokenIssueCommand(a), newTokenExchangeCommand(a), newTokenInspectCommand(a),
-		newTokenIntrospectCommand(a), newTokenRevokeCommand(a))
+		newTokenIntrospectCommand(a), newTokenRevokeCommand(a), newTokenProofCommand(a))
 }
 
 // tokenFlags are the flags that every request to a token endpoint has: where
