@@ -15,7 +15,7 @@ type Event struct {
 	ID   string
 	At   time.Time
 	Took time.Duration
-	// Mode is how the request came: middleware or forward-auth.
+	// Mode is how the request came: middleware, proxy or forward-auth.
 	Mode string
 
 	Method, Route, Action string

@@ -21,13 +21,15 @@ import (
 // FromContext, and with its response held to max_response_size where the token
 // has one. Every other request is answered here, and so is one for the metadata
 // of RFC 9728.
-func (g *Guard) Middleware(next http.Handler) http.Handler {
+func (g *Guard) Middleware(next http.Handler) http.Handler { return g.before(next, "middleware") }
+
+func (g *Guard) before(next http.Handler, mode string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g.serveMetadata(w, r) {
 			return
 		}
 		in := g.direct(r)
-		e := &Event{ID: newID(), At: g.set.Now(), Mode: "middleware", Method: method(r.Method), Capability: -1}
+		e := &Event{ID: newID(), At: g.set.Now(), Mode: mode, Method: method(r.Method), Capability: -1}
 		grant, no := g.judge(r.Context(), in, e)
 		g.tell(r.Context(), e, no)
 		if no != nil {

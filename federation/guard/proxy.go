@@ -18,8 +18,9 @@ import (
 )
 
 // ProxyOptions say where admitted requests go. What never goes with them: trailers,
-// headers with an underscore in their name, and X-Forwarded-* and X-Original-* but
-// what the guard itself says of its client.
+// headers with an underscore in their name, X-Forwarded-* and X-Original-* but what
+// the guard itself says of its client, and but for those of trusted proxies X-Real-IP
+// and its like.
 type ProxyOptions struct {
 	// Upstream is scheme and host, and a path that goes before every request's.
 	Upstream string
@@ -66,7 +67,7 @@ func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 	if g.set.Logger != nil {
 		p.ErrorLog = slog.NewLogLogger(g.set.Logger.Handler(), slog.LevelWarn)
 	}
-	return g.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return g.before(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Otherwise HTTP/1 would have the upstream's answer wait for the end of the
 		// request. A writer that cannot is none of net/http's.
 		_ = http.NewResponseController(w).EnableFullDuplex()
@@ -76,7 +77,7 @@ func (g *Guard) Proxy(o ProxyOptions) (http.Handler, error) {
 			r = r.WithContext(ctx)
 		}
 		p.ServeHTTP(w, r)
-	})), nil
+	}), "proxy"), nil
 }
 
 func upstreamTransport(o ProxyOptions) (*http.Transport, error) {
@@ -104,6 +105,9 @@ func upstreamTransport(o ProxyOptions) (*http.Transport, error) {
 // steering are headers by which some servers take another path or host than the
 // request's own, besides those that purge knows by how they begin.
 var steering = []string{"X-Rewrite-Url", "X-Host"}
+
+// addresses are headers in which proxies of various makes say who their client is.
+var addresses = []string{"X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip"}
 
 // purge removes what only a proxy says (X-Forwarded-*, X-Original-*), and every
 // name with an underscore: servers that read it as a dash (CGI, WSGI, Rack, PHP)
@@ -146,6 +150,11 @@ func (g *Guard) rewrite(pr *httputil.ProxyRequest, upstream *url.URL, o ProxyOpt
 	}
 	if g.trusts(pr.In.RemoteAddr) {
 		h["X-Forwarded-For"] = pr.In.Header["X-Forwarded-For"]
+	}
+	if !g.trusts(pr.In.RemoteAddr) {
+		for _, name := range addresses {
+			h.Del(name)
+		}
 	}
 	pr.SetXForwarded()
 	if g.trusts(pr.In.RemoteAddr) {

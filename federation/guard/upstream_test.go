@@ -100,13 +100,15 @@ func TestProxyPassesOn(t *testing.T) {
 	r.Header = http.Header{
 		"Authorization": {"Bearer " + sign(t, nil, claims())}, "X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Host": {"evil.example"},
 		"X-Original-Url": {"/admin"}, "X-Rewrite-Url": {"/admin"}, "X-Forwarded-Prefix": {"/admin"}, "Forwarded": {"for=192.0.2.1"},
+		"X-Real-Ip": {"192.0.2.1"}, "True-Client-Ip": {"192.0.2.1"},
 	}
 	a := w.send(r)
 	seen := w.wantAdmitted(t, a)
 	if seen.Path != "/files/a%20b/%C3%A9" || seen.Query != "x=1&y=%2F" || seen.Body != "hello" || seen.Method != http.MethodPut {
 		t.Errorf("the upstream saw %s %s?%s %q", seen.Method, seen.Path, seen.Query, seen.Body)
 	}
-	for _, name := range []string{"Authorization", "Dpop", "X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "Forwarded"} {
+	for _, name := range []string{"Authorization", "Dpop", "X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Prefix", "Forwarded", "X-Real-Ip",
+		"True-Client-Ip"} {
 		if v := seen.Header.Values(name); len(v) > 0 {
 			t.Errorf("%s = %q reached the upstream", name, v)
 		}
