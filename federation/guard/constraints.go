@@ -221,17 +221,10 @@ func (j *judgement) target() string {
 		return ""
 	}
 	u := webURL(text)
-	if u == nil || hexadecimal(hostOnly(u.Host)) {
+	if u == nil {
 		return ""
 	}
 	return u.Host
-}
-
-// hexadecimal reports whether a host is a number to those who read 0x7f.0x1 as an
-// address (the URL Standard, inet_aton), and a name to others.
-func hexadecimal(host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return strings.HasPrefix(host[strings.LastIndexByte(host, '.')+1:], "0x")
 }
 
 // destination is the address that the request is going to: the target's, where

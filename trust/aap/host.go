@@ -44,6 +44,10 @@ func under(name, entry string) bool {
 
 func topLabel(s string) string { return s[strings.LastIndexByte(s, '.')+1:] }
 
+// isNumber reports whether a top label makes an address of a name, or nothing:
+// some read 0x7f.0x1 as one too (the URL Standard, inet_aton).
+func isNumber(label string) bool { return digits(label) || strings.HasPrefix(label, "0x") }
+
 func isAddress(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil
@@ -80,8 +84,7 @@ func allowedEntry(s string) (string, bool) {
 		return a.String(), err == nil && a.Zone() == ""
 	}
 	s = strings.TrimSuffix(strings.ToLower(s), ".")
-	// A numeric top label makes an address of a name, or nothing.
-	return s, isHostname(s) && (!digits(topLabel(s)) || isAddress(s))
+	return s, isHostname(s) && (!isNumber(topLabel(s)) || isAddress(s))
 }
 
 // blockedEntry reads "*.example.org" and ".example.org" as "example.org":

@@ -106,6 +106,11 @@ func TestHostAllowed(t *testing.T) {
 		{"allows an IPv6 address in another spelling", "[2001:db8:0::1]:443", allowed, nil, true},
 		{"refuses an IPv6 address without brackets", "2001:db8::1", allowed, nil, false},
 		{"refuses an IPv6 address with a zone", "[fe80::1%25eth0]", []string{"fe80::1"}, nil, false},
+		{"refuses an address as one hexadecimal number", "0xA9FEA9FE", nil, []string{"169.254.169.254"}, false},
+		{"refuses an address with a hexadecimal end", "127.0.0.0x1:80", nil, []string{"127.0.0.1"}, false},
+		{"refuses a hexadecimal end of nothing", "127.0.0.0x.", nil, []string{"127.0.0.0"}, false},
+		{"allows a name that only begins like a hexadecimal number", "0x7f.example.org", allowed, nil, true},
+		{"blocks all on an entry that is a hexadecimal number", "fine.net", nil, []string{"0x7f.1"}, false},
 		{"refuses a label of 64", strings.Repeat("a", 64) + ".example.org", allowed, nil, false},
 		{"refuses a name of 254", strings.Repeat("a.", 121) + "example.org.x", []string{"x"}, nil, false},
 	} {
