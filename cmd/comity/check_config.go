@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/comity-auth/comity/cmd/comity/config"
 	"github.com/comity-auth/comity/cmd/comity/guardconf"
@@ -89,7 +90,9 @@ func checkAll(a *app, flags *configFlags, cmd *cobra.Command) (*verdict, error) 
 	} else if err != nil {
 		return nil, err
 	}
-	v.addTrust(&loaded.Draft)
+	for _, w := range v.addTrust(&loaded.Draft) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", w)
+	}
 	v.OK = len(v.Problems) == 0
 	return v, nil
 }
@@ -109,22 +112,24 @@ func checkGuard(a *app, flags *configFlags, cmd *cobra.Command) (*verdict, error
 	return v, nil
 }
 
-// addTrust adds what is wrong with the trust file, if there is one. That it is
-// missing was already said with the configuration.
-func (v *verdict) addTrust(cfg *config.Config) {
+// addTrust adds what is wrong with the trust file, if there is one, and returns
+// its warnings. That it is missing was already said with the configuration.
+func (v *verdict) addTrust(cfg *config.Config) (warnings []string) {
 	path := cfg.Trust
 	if path == "" {
-		return
+		return nil
 	}
 	if _, err := os.Stat(path); err != nil {
-		return
+		return nil
 	}
-	err := checkTrust(path, cfg)
+	warnings, err := checkTrust(path, cfg, time.Now())
+	v.Warnings = append(v.Warnings, warnings...)
 	if problems, ok := errors.AsType[settings.Problems](err); ok {
 		v.Problems = append(v.Problems, problems...)
 	} else if err != nil {
 		v.Problems = append(v.Problems, settings.Problem{Origin: path, Message: err.Error()})
 	}
+	return warnings
 }
 
 func (v *verdict) print(a *app, w io.Writer) error {
