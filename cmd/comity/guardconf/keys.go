@@ -103,7 +103,7 @@ func listenerKeys(c *Config) []settings.Key {
 		{Path: "listen", Field: &c.Listen, Default: "127.0.0.1:8081", Form: settings.FormAddress,
 			Doc: "Public listener: an IP address and a port. Off loopback it needs tls or trusted_proxies."},
 		{Path: "public_url", Field: &c.PublicURL, Form: settings.FormURL,
-			Doc: "Scheme, host and path prefix of this resource as clients see it: what a DPoP proof's htu is compared with. Empty: the scheme and Host of the request."},
+			Doc: "Scheme, host and path prefix of this resource as clients see it: what a DPoP proof's htu is compared with. Empty: the scheme and Host of the request. Set it where one token is good at several resources: another of them could use a client's token and proof here, under its own Host."},
 		{Path: "trusted_proxies", Field: &c.TrustedProxies,
 			Doc: "Networks whose X-Forwarded-* and X-Original-* headers count, with the one that client_cert_header names, and whose forward-auth questions are answered."},
 		{Path: "client_cert_header", Field: &c.ClientCertHeader, Default: clientcert.NoHeader,

@@ -61,8 +61,8 @@ func (g *generation) release() {
 }
 
 // retire waits for the requests under way, at most for a time and until hurry is
-// closed, and ends what runs in the background. A request that goes on longer has been judged long ago, so
-// that it needs the guard no more.
+// closed, and ends what runs in the background. A request that goes on longer has
+// been judged long ago, so that it needs the guard no more.
 func (g *generation) retire(most time.Duration, hurry <-chan struct{}) {
 	g.release()
 	wait := time.NewTimer(most)
